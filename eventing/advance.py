@@ -1,0 +1,257 @@
+"""Moves one partition of a subscription along the log, exactly once for everything in the database.
+
+A batch is counted, then handled, then its checkpoint is moved in the transaction that did the work. A batch that
+fails, or that takes its worker with it, is taken one event at a time; the event that still fails is parked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.db import OperationalError, transaction
+
+from eventing import checkpoints, deliveries
+from eventing.models import Checkpoint
+from eventing.records import Record
+from eventing.statements import run
+from eventing.store import RECORD_COLUMNS, ConflictError, record
+from eventing.subscriptions import Subscription
+
+logger = logging.getLogger(__name__)
+
+DEADLY_ATTEMPTS = 3  # an event that was begun this often and never ended is parked without being tried again
+
+# Counts the attempt before anything is handled, so that a handler that kills its worker is found out. This row is
+# worth no wait for the disk: after a crash of the server the count is lost, and the work with it.
+BEGIN = """
+WITH lazily AS (SELECT set_config('synchronous_commit', 'off', true)),
+head AS (SELECT coalesce(max(position), 0) AS position FROM eventing_log)
+UPDATE eventing_checkpoint SET attempts = attempts + 1,
+    careful_until = CASE WHEN attempts > 0 THEN greatest(careful_until, eventing_checkpoint.position + %(batch)s)
+                    ELSE careful_until END
+FROM lazily, head
+WHERE id = (
+    SELECT id FROM eventing_checkpoint
+    WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = %(state)s
+    FOR UPDATE SKIP LOCKED
+) AND eventing_checkpoint.position < least(head.position, %(until)s)
+RETURNING eventing_checkpoint.position, attempts, careful_until, least(head.position, %(until)s)
+"""
+
+# Holds the partition until the end of the transaction, unless somebody else has begun a batch since we did.
+HOLD = """
+SELECT id FROM eventing_checkpoint
+WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = %(state)s
+    AND attempts = %(attempts)s AND position = %(position)s
+FOR UPDATE SKIP LOCKED
+"""
+
+# The partition of an event comes from the first byte of a hash that is the same on every server and version.
+_READ = """
+SELECT {columns}, log.position, {key} AS key
+FROM eventing_log log JOIN eventing_event event ON event.id = log.event_id
+WHERE log.position > %(after)s AND log.position <= %(until)s AND log.type = ANY(%(types)s)
+    AND get_byte(sha256(convert_to({key}, 'UTF8')), 0) %% %(partitions)s = %(partition)s
+ORDER BY log.position LIMIT %(limit)s
+"""
+_COLUMNS = ", ".join(f"event.{column.strip()}" for column in RECORD_COLUMNS.split(","))
+READ_BY_STREAM = _READ.format(columns=_COLUMNS, key="event.category || '-' || event.stream_id")
+READ_BY_FIELD = _READ.format(columns=_COLUMNS, key="(event.data ->> %(key)s)")
+
+# Waits for the batch that is under way, so that the rows which a partition writes have one writer at a time.
+WAIT = """
+SELECT id FROM eventing_checkpoint WHERE subscription = %(subscription)s AND partition = %(partition)s FOR UPDATE
+"""
+
+# Holds a partition that has seen everything. What has happened comes before what didn't happen in time.
+IDLE = """
+SELECT id FROM eventing_checkpoint
+WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = 'running'
+    AND position >= (SELECT coalesce(max(position), 0) FROM eventing_log)
+FOR UPDATE SKIP LOCKED
+"""
+
+MOVE = """
+UPDATE eventing_checkpoint
+SET position = %(position)s, attempts = 0, handled = handled + %(handled)s, moved_at = clock_timestamp(),
+    rate = CASE WHEN %(handled)s > 0 THEN %(rate)s ELSE rate END
+WHERE subscription = %(subscription)s AND partition = %(partition)s
+"""
+
+
+class Begun(NamedTuple):
+    """A batch that was counted: events after ``position`` up to ``head``, in order, ``size`` at most."""
+
+    position: int
+    attempts: int
+    head: int
+    size: int
+
+    @property
+    def is_deadly(self) -> bool:
+        """Whether the one event that comes next has cost too many workers already."""
+        return self.size == 1 and self.attempts > DEADLY_ATTEMPTS
+
+
+def advance(
+    subscription: Subscription,
+    partition: int,
+    *,
+    state: Checkpoint.State = Checkpoint.State.RUNNING,
+    batch: int = 0,
+    until: int = 2**62,
+) -> bool:
+    """Handle the next batch of events up to position ``until``. Returns whether it's worth going on: not when there
+    is nothing to do, or somebody else is at it. Raises OperationalError when the server can't be worked with."""
+    begun = _begin(subscription, partition, state, batch or subscription.batch, until)
+    if begun is None:
+        return False
+    try:
+        if begun.is_deadly:
+            raise deliveries.NeverEnded(
+                f"Begun {begun.attempts - 1} times and never ended. It may kill its worker."
+            )
+        return _handle(subscription, partition, state, begun)
+    except OperationalError:
+        raise  # the server's fault, not the event's
+    except Exception as error:
+        if begun.size > 1 or isinstance(error, ConflictError):
+            logger.info(
+                "%s/%s goes one by one, because a batch failed: %r", subscription.name, partition, error
+            )
+            return True
+        return _park(subscription, partition, state, begun, error)
+
+
+def retry_due(subscription: Subscription, partition: int) -> bool:
+    """Try a parked event whose time has come, or that nothing blocks any more. Returns whether there was one."""
+    if not checkpoints.is_running(subscription, partition):
+        return False
+    claims = deliveries.claim(subscription, partition=partition)
+    for claim in claims:
+        try:
+            with transaction.atomic():
+                run(WAIT, {"subscription": subscription.name, "partition": partition})
+                if deliveries.finish([claim]):
+                    subscription.handle([claim.record], partition)
+        except OperationalError:
+            raise
+        except Exception as error:
+            deliveries.fail(subscription, claim, error)
+    return bool(claims)
+
+
+def remind_due(subscription: Subscription, partition: int) -> bool:
+    """Handle a reminder that is due, unless there are events that come first. Returns whether there was one."""
+    with transaction.atomic():
+        return bool(
+            run(IDLE, {"subscription": subscription.name, "partition": partition})
+        ) and subscription.remind(partition)
+
+
+def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:
+    """The next records that concern a partition."""
+    rows = run(
+        READ_BY_FIELD if subscription.key else READ_BY_STREAM,
+        {
+            "after": after,
+            "until": until,
+            "types": subscription.types,
+            "partitions": subscription.partitions,
+            "partition": partition,
+            "limit": limit,
+            **({"key": subscription.key} if subscription.key else {}),
+        },
+    )
+    return [record(row, position=row[12], key=row[13]) for row in rows]
+
+
+def _begin(
+    subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int
+) -> Begun | None:
+    rows = run(
+        BEGIN,
+        {
+            "subscription": subscription.name,
+            "partition": partition,
+            "state": state,
+            "batch": batch,
+            "until": until,
+        },
+    )
+    if not rows:
+        return None
+    position, attempts, careful_until, head = rows[0]
+    return Begun(position, attempts, head, 1 if position < careful_until else batch)
+
+
+def _handle(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun) -> bool:
+    started = time.monotonic()
+    with transaction.atomic():
+        if not _hold(subscription, partition, state, begun):
+            return False
+        records = read(subscription, partition, after=begun.position, until=begun.head, limit=begun.size)
+        free = deliveries.queue_behind_parked(subscription, partition, records)
+        handled = _handle_free(subscription, partition, records, free)
+        position = _position_after(records, handled, begun)
+        _move(subscription, partition, position, len(free), time.monotonic() - started)
+    return True
+
+
+def _handle_free(
+    subscription: Subscription, partition: int, records: Sequence[Record], free: Sequence[Record]
+) -> int:
+    """Handle the records that wait for nobody; returns how many of all the records are dealt with by then."""
+    if not free:
+        return len(records)
+    handled = subscription.handle(free, partition)
+    return len(records) if handled == len(free) else records.index(free[handled])
+
+
+def _position_after(records: Sequence[Record], handled: int, begun: Begun) -> int:
+    """Past everything up to the head when there was nothing left, else past the last record that was handled."""
+    return begun.head if handled == len(records) < begun.size else records[handled - 1].position
+
+
+def _park(
+    subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun, error: Exception
+) -> bool:
+    with transaction.atomic():
+        if not _hold(subscription, partition, state, begun):
+            return False
+        records = read(subscription, partition, after=begun.position, until=begun.head, limit=1)
+        for failed in records:
+            deliveries.park(subscription, partition, failed, error)
+        _move(subscription, partition, _position_after(records, len(records), begun), 0, 1)
+    return True
+
+
+def _hold(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun) -> bool:
+    return bool(
+        run(
+            HOLD,
+            {
+                "subscription": subscription.name,
+                "partition": partition,
+                "state": state,
+                "attempts": begun.attempts,
+                "position": begun.position,
+            },
+        )
+    )
+
+
+def _move(subscription: Subscription, partition: int, position: int, handled: int, seconds: float) -> None:
+    run(
+        MOVE,
+        {
+            "subscription": subscription.name,
+            "partition": partition,
+            "position": position,
+            "handled": handled,
+            "rate": handled / max(seconds, 1e-6),
+        },
+    )

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
+
+
+class EventingConfig(AppConfig):
+    name = "eventing"
+
+    def ready(self) -> None:
+        """Find who handles and consumes what: being annotated is all it takes."""
+        autodiscover_modules("handlers", "projections", "sagas", "effects")
+        from eventing import carrying, checkpoints, checks
+
+        carrying.connect()
+        checks.register()
+        post_migrate.connect(checkpoints.make_missing, sender=self)

@@ -1,0 +1,86 @@
+"""The checkpoints of all subscriptions: made where they are missing, paused, resumed, and split anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from eventing.models import Checkpoint, LogEntry
+from eventing.subscriptions import Subscription, subscriptions
+
+
+class NotDrained(Exception):
+    """The partitions of a subscription aren't all at one position yet."""
+
+
+def head() -> int:
+    """The position of the last event in the log, 0 when there is none."""
+    return LogEntry.objects.aggregate(head=Max("position"))["head"] or 0
+
+
+def make_missing(**_: Any) -> None:
+    """Give each subscription that has none its checkpoints. A projection begins at the beginning; a saga or an effect
+    at the head, for what happened before it existed is none of its business. Runs after each `migrate`."""
+    with transaction.atomic():
+        existing = set(Checkpoint.objects.values_list("subscription", flat=True).distinct())
+        Checkpoint.objects.bulk_create(
+            [
+                Checkpoint(
+                    subscription=subscription.name,
+                    partition=partition,
+                    position=head() if subscription.starts_at_head else 0,
+                )
+                for subscription in subscriptions()
+                if subscription.name not in existing
+                for partition in range(subscription.partitions)
+            ],
+            ignore_conflicts=True,
+        )
+
+
+def is_running(subscription: Subscription, partition: int) -> bool:
+    """Whether a partition is neither paused nor being replayed."""
+    return Checkpoint.objects.filter(
+        subscription=subscription.name, partition=partition, state=Checkpoint.State.RUNNING
+    ).exists()
+
+
+def pause(subscription: Subscription) -> int:
+    """Stop a subscription after the batch that is under way. Returns how many partitions it stopped."""
+    return Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.RUNNING).update(
+        state=Checkpoint.State.PAUSED
+    )
+
+
+def resume(subscription: Subscription) -> int:
+    """Let a paused subscription go on. Returns how many partitions go on."""
+    resumed = Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.PAUSED).update(
+        state=Checkpoint.State.RUNNING
+    )
+    subscription.nudge()
+    return resumed
+
+
+def repartition(subscription: Subscription) -> None:
+    """Split a paused subscription into as many partitions as its declaration now says. Raises NotDrained unless all
+    its partitions are at one position and nothing of it waits: any other split would lose or repeat events."""
+    with transaction.atomic():
+        rows = list(Checkpoint.objects.select_for_update().filter(subscription=subscription.name))
+        positions = {row.position for row in rows}
+        if len(positions) != 1 or any(row.state != Checkpoint.State.PAUSED for row in rows):
+            raise NotDrained(
+                f"The partitions of {subscription.name} are at {sorted(positions)}. Let it catch up while nothing is "
+                f"recorded, pause it with `manage.py subscriptions pause {subscription.name}`, and try again."
+            )
+        Checkpoint.objects.filter(subscription=subscription.name).delete()
+        Checkpoint.objects.bulk_create(
+            Checkpoint(
+                subscription=subscription.name,
+                partition=partition,
+                position=positions.copy().pop(),
+                state=Checkpoint.State.PAUSED,
+            )
+            for partition in range(subscription.partitions)
+        )

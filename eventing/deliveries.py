@@ -1,0 +1,253 @@
+"""Events that are handled apart from the checkpoint: jobs of effects, and events that failed and those behind them.
+
+The sequence is the unit of order: the first open delivery of a sequence blocks the others, and other sequences flow.
+An attempt is counted and committed before it is made. After the last one the delivery is dead and waits for a person.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from eventing.models import Delivery
+from eventing.records import Record
+from eventing.statements import run
+from eventing.store import RECORD_COLUMNS, record
+from eventing.subscriptions import Subscription
+
+logger = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=180)  # longer than a task may take: nobody else tries meanwhile
+
+INSERT = """
+INSERT INTO eventing_delivery (subscription, partition, sequence, event_id, position, state, attempts, error, traceback,
+    due_at)
+SELECT %(subscription)s, %(partition)s, sequence, event_id, position, 'waiting', %(attempts)s, %(error)s, %(traceback)s,
+    statement_timestamp() + %(delay)s
+FROM unnest(%(sequences)s::text[], %(event_ids)s::uuid[], %(positions)s::bigint[])
+    AS delivery (sequence, event_id, position)
+"""
+
+BLOCKED = """
+SELECT DISTINCT sequence FROM eventing_delivery
+WHERE subscription = %(subscription)s AND sequence = ANY(%(sequences)s) AND state IN ('waiting', 'dead')
+"""
+
+# Takes the first open delivery of each sequence, if it's due, and counts the attempt. Until the lease ends nobody
+# else takes it. A delivery that was tried before is taken alone: it may be the one that kills its worker.
+CLAIM = """
+UPDATE eventing_delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
+    due_at = statement_timestamp() + %(lease)s
+FROM (
+    SELECT id AS claimed_id FROM eventing_delivery due
+    WHERE subscription = %(subscription)s AND state = 'waiting' AND due_at <= statement_timestamp()
+        AND (%(partition)s::int IS NULL OR partition = %(partition)s)
+        AND (attempts = 0) = %(first)s
+        AND NOT EXISTS (
+            SELECT FROM eventing_delivery earlier
+            WHERE earlier.subscription = due.subscription AND earlier.sequence = due.sequence
+                AND earlier.position < due.position AND earlier.state IN ('waiting', 'dead')
+        )
+    ORDER BY due_at, id LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) claimed
+WHERE eventing_delivery.id = claimed_id
+RETURNING id, event_id, position, sequence, attempts, partition
+"""
+
+_COLUMNS = ", ".join(f"event.{column.strip()}" for column in RECORD_COLUMNS.split(","))
+RECORDS = f"SELECT {_COLUMNS} FROM eventing_event event WHERE id = ANY(%(ids)s)"
+
+FINISH = """
+UPDATE eventing_delivery SET state = 'done', finished_at = statement_timestamp(), error = '', traceback = ''
+WHERE id = ANY(%(ids)s) AND state = 'waiting'
+RETURNING id
+"""
+
+
+class NeverEnded(Exception):
+    """An event was begun as often as it may be, and not ended once: it may kill its worker."""
+
+
+class Claim(NamedTuple):
+    """One attempt at a delivery that is ours to make."""
+
+    id: int
+    attempt: int
+    partition: int
+    record: Record
+
+
+def schedule(subscription: Subscription, partition: int, records: Sequence[Record]) -> None:
+    """Let records be delivered one by one, each when those of its sequence before it are finished."""
+    _insert(subscription, partition, records)
+
+
+def queue_behind_parked(
+    subscription: Subscription, partition: int, records: Sequence[Record]
+) -> list[Record]:
+    """Put records whose sequence is blocked behind those that block it. Returns the records that are free."""
+    if not records:
+        return []
+    blocked = {
+        row[0]
+        for row in run(
+            BLOCKED,
+            {"subscription": subscription.name, "sequences": list({record.key for record in records})},
+        )
+    }
+    waiting = [record for record in records if record.key in blocked]
+    if waiting:
+        schedule(subscription, partition, waiting)
+    return [record for record in records if record.key not in blocked]
+
+
+def park(subscription: Subscription, partition: int, record: Record, error: Exception) -> None:
+    """Set a record that failed aside, to be tried again; what follows in its sequence waits for it."""
+    logger.warning(
+        "%s: %s of %s is parked: %r", subscription.name, record.event.stored_name, record.stream, error
+    )
+    _insert(
+        subscription,
+        partition,
+        [record],
+        delay=back_off(1),
+        attempts=1,
+        error=describe(error),
+        trace=trace_of(error),
+    )
+
+
+def claim(subscription: Subscription, *, partition: int | None = None, limit: int = 1) -> list[Claim]:
+    """Take deliveries that are due: several new ones, or one that was tried before. Those whose every attempt was
+    begun and never ended are dead by now."""
+    claims = _take(subscription, partition, limit)
+    for worn_out in [claim for claim in claims if claim.attempt > subscription.attempts]:
+        fail(subscription, worn_out, NeverEnded(f"Begun {subscription.attempts} times and never ended."))
+        claims.remove(worn_out)
+    return claims
+
+
+def _take(subscription: Subscription, partition: int | None, limit: int) -> list[Claim]:
+    parameters = {"subscription": subscription.name, "partition": partition, "lease": LEASE}
+    rows = run(CLAIM, parameters | {"first": False, "limit": 1}) or run(
+        CLAIM, parameters | {"first": True, "limit": limit}
+    )
+    events = {row[0]: row for row in run(RECORDS, {"ids": [row[1] for row in rows]})} if rows else {}
+    return sorted(
+        (
+            Claim(id, attempts, partition, record(events[event_id], position=position, key=sequence))
+            for id, event_id, position, sequence, attempts, partition in rows
+        ),
+        key=lambda claim: claim.record.position,
+    )
+
+
+def finish(claims: Sequence[Claim]) -> set[int]:
+    """Mark deliveries as done, in the running transaction. Returns the ids of those that still were to be done."""
+    return {row[0] for row in run(FINISH, {"ids": [claim.id for claim in claims]})}
+
+
+def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
+    """Note a failed attempt: the next one comes after a while, and after the last the delivery is dead."""
+    last = claim.attempt >= subscription.attempts
+    logger.log(
+        logging.ERROR if last else logging.WARNING,
+        "%s: %s of %s failed, attempt %s of %s: %r",
+        subscription.name,
+        claim.record.event.stored_name,
+        claim.record.stream,
+        claim.attempt,
+        subscription.attempts,
+        error,
+    )
+    Delivery.objects.filter(pk=claim.id, state=Delivery.State.WAITING).update(
+        state=Delivery.State.DEAD if last else Delivery.State.WAITING,
+        due_at=timezone.now() + back_off(claim.attempt),
+        error=describe(error),
+        traceback=trace_of(error),
+    )
+
+
+def failed() -> QuerySet[Delivery]:
+    """What has failed and isn't settled: tried again later, or dead. What waits behind it isn't included."""
+    return Delivery.objects.filter(
+        Q(state=Delivery.State.DEAD) | Q(state=Delivery.State.WAITING, attempts__gt=0) & ~Q(error="")
+    )
+
+
+def waiting_behind(delivery: Delivery) -> int:
+    """How many events of the same sequence wait for this one."""
+    return Delivery.objects.filter(
+        subscription=delivery.subscription,
+        sequence=delivery.sequence,
+        position__gt=delivery.position,
+        state__in=Delivery.OPEN,
+    ).count()
+
+
+def retry(letters: QuerySet[Delivery]) -> int:
+    """Let dead or waiting letters be tried again at once, with all their attempts. Returns how many."""
+    return letters.filter(state__in=Delivery.OPEN).update(
+        state=Delivery.State.WAITING, attempts=0, due_at=Now()
+    )
+
+
+def skip(letters: QuerySet[Delivery], *, reason: str) -> int:
+    """Give letters up, for a written reason; the next of their sequences go on. Returns how many."""
+    return letters.filter(state__in=Delivery.OPEN).update(
+        state=Delivery.State.SKIPPED, reason=reason, finished_at=Now()
+    )
+
+
+def back_off(attempt: int) -> timedelta:
+    """How long to wait after this attempt: exponential, with full jitter so that retries don't come in waves."""
+    ceiling = min(
+        settings.EVENTING["BACKOFF_CAP_SECONDS"], settings.EVENTING["BACKOFF_SECONDS"] * 2 ** min(attempt, 30)
+    )
+    return timedelta(seconds=random.uniform(0, ceiling))  # noqa: S311 - no secret
+
+
+def describe(error: Exception) -> str:
+    """The error as one line for a list."""
+    return f"{type(error).__name__}: {error}"[:2000]
+
+
+def trace_of(error: Exception) -> str:
+    """The error's traceback, with the errors that led to it."""
+    return "".join(traceback.format_exception(error))[-50_000:]
+
+
+def _insert(
+    subscription: Subscription,
+    partition: int,
+    records: Sequence[Record],
+    *,
+    delay: timedelta = timedelta(0),
+    attempts: int = 0,
+    error: str = "",
+    trace: str = "",
+) -> None:
+    run(
+        INSERT,
+        {
+            "subscription": subscription.name,
+            "partition": partition,
+            "sequences": [record.key for record in records],
+            "event_ids": [record.id for record in records],
+            "positions": [record.position for record in records],
+            "attempts": attempts,
+            "error": error,
+            "traceback": trace,
+            "delay": delay,
+        },
+    )

@@ -1,0 +1,126 @@
+"""What a domain is made of, in plain Python: facts, requests, and the things that decide between them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, ClassVar, Generic
+from uuid import UUID
+
+import msgspec
+from typing_extensions import TypeVar
+
+
+class Rejected(Exception):
+    """The domain says no: the request breaks a rule. The message is for the person who asked."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of events and commands that is equal to any other with the same contents."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in the imperative: handled once, or rejected."""
+
+
+class EventMeta(msgspec.StructMeta):
+    """Takes an event's stored name and schema version from its class line, and hands the rest to msgspec."""
+
+    def __new__(
+        mcls,
+        class_name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        name: str = "",
+        version: int = 1,
+        **options: Any,
+    ) -> EventMeta:
+        cls = super().__new__(mcls, class_name, bases, namespace, **options)
+        cls.stored_name, cls.schema_version = name, version
+        return cls
+
+    stored_name: str
+    schema_version: int
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, metaclass=EventMeta):
+    """A fact in the past tense, stored for ever.
+
+    ``class OrderPlaced(Event, name="orders.order_placed", version=2)``: the name is what the log keeps, so the
+    class may move and be renamed while the name may not; the version counts the changes of its fields.
+    """
+
+    stored_name: ClassVar[str]
+    schema_version: ClassVar[int]
+
+
+E = TypeVar("E", bound=Event)
+Id = TypeVar("Id", bound=UUID | str, default=UUID)
+
+
+class Aggregate(Generic[E, Id]):
+    """What decides: its methods check the rules and ``record`` events, its ``apply`` follows without asking.
+
+    ``class Order(Aggregate[OrderEvent], category="order")``: the category and the id together name its stream.
+    """
+
+    category: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, category: str = "", **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.category = category
+
+    def __init__(self, id: Id) -> None:
+        self.id: Id = id
+        self.version = 0
+        self.last_event_id: UUID | None = None
+        self.recorded: list[E] = []
+
+    @abstractmethod
+    def apply(self, event: E) -> None:
+        """Change the state as the event says. It happened: no rule is asked again."""
+
+    def record(self, event: E) -> None:
+        """Let the event have happened: apply it, and keep it for the store."""
+        self.apply(event)
+        self.version += 1
+        self.recorded.append(event)
+
+
+class TimedOut(Value):
+    """A reminder that a saga set for itself has come due."""
+
+    about: str
+
+
+class CommandRejected(Value):
+    """A command that a saga sent was refused by the domain."""
+
+    command: Command
+    reason: str
+
+
+class Saga(msgspec.Struct, kw_only=True):
+    """A process over several streams: events in, commands out. Its fields are its memory.
+
+    ``id`` is the value of the correlation field that its events share. Once its state is one of ``final``
+    its reminders are dropped; events may still come, and it answers those too.
+    """
+
+    begins_with: ClassVar[type[Event]]
+    correlation: ClassVar[str]
+    final: ClassVar[frozenset[str]] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
+
+    id: UUID
+    state: str = "STARTED"
+    reminders: dict[str, timedelta] = {}
+
+    def react(self, event: Any) -> Iterator[Command]:
+        """What is to be done now that this has happened. Subclasses narrow the parameter to what they consume."""
+        raise NotImplementedError
+
+    def remind_me(self, *, after: timedelta, about: str = "deadline") -> None:
+        """Ask for a ``TimedOut`` in this much time; a later call with the same subject replaces it."""
+        self.reminders[about] = after

@@ -1,0 +1,113 @@
+"""Commands find their handler by its annotation, and are run against fresh state until nobody else was first."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from django.db import transaction
+
+from eventing import context, store
+from eventing.domain import Command
+from eventing.records import Stream
+
+C = TypeVar("C", bound=Command)
+
+logger = logging.getLogger(__name__)
+
+CONFLICT_ATTEMPTS = 8
+CONFLICT_PAUSE = 0.005  # seconds, doubled each time, with full jitter
+
+
+class UnknownCommand(LookupError):
+    """Nobody handles the command."""
+
+
+class Handler(NamedTuple):
+    """A function that carries out one kind of command, and the streams that it queues for."""
+
+    function: Callable[[Any], None]
+    locks: Callable[[Any], Iterable[Stream]] | None
+
+
+_handlers: dict[type[Command], list[Handler]] = {}
+
+
+def handles(
+    function: Callable[[C], None] | None = None, *, locks: Callable[[C], Iterable[Stream]] | None = None
+) -> Any:
+    """Make a function the handler of the command that its parameter is annotated with.
+
+    ``locks`` names, for a command, streams that many want to write at once, or that are several: the handler
+    then waits for its turn instead of running into conflicts.
+    """
+
+    def register(function: Callable[[C], None]) -> Callable[[C], None]:
+        (parameter,) = inspect.signature(function).parameters
+        command_type = get_type_hints(function)[parameter]
+        _handlers.setdefault(command_type, []).append(Handler(function, locks))
+        return function
+
+    return register if function is None else register(function)
+
+
+def handlers() -> dict[type[Command], list[Handler]]:
+    """Every command that somebody handles, and who: exactly one, says the system check."""
+    return _handlers
+
+
+def handler_of(command_type: type[Command]) -> Handler:
+    """The handler of a command. Raises UnknownCommand."""
+    try:
+        return _handlers[command_type][0]
+    except KeyError:
+        raise UnknownCommand(
+            f"Nobody handles {command_type.__name__}: write a function with @handles whose parameter is "
+            f"annotated with it, in the `handlers` module of its context."
+        ) from None
+
+
+def dispatch(command: Command) -> list[store.Pending]:
+    """Carry out a command, again on fresh state when somebody else was first. Returns the events it led to.
+
+    Raises Rejected when the domain refuses, and ConflictError when others were first each time.
+    """
+    with context.because_of(context.current()):
+        for attempt in range(CONFLICT_ATTEMPTS):
+            try:
+                return _carry_out([command])
+            except store.ConflictError as conflict:
+                if attempt == CONFLICT_ATTEMPTS - 1:
+                    raise
+                logger.debug("%s; trying %s again.", conflict, type(command).__name__)
+                time.sleep(random.uniform(0, CONFLICT_PAUSE * 2**attempt))  # noqa: S311 - no secret
+    raise AssertionError("unreachable")
+
+
+def _carry_out(commands: list[Command]) -> list[store.Pending]:
+    streams = locks_of(commands)
+    with _transaction(needed=bool(streams)), store.unit_of_work() as work:
+        store.queue_for(streams)
+        for command in commands:
+            handler_of(type(command)).function(command)
+        return work.flush()
+
+
+def locks_of(commands: Iterable[Command]) -> list[Stream]:
+    """All streams that the handlers of these commands queue for."""
+    return [
+        stream
+        for command in commands
+        if (locks := handler_of(type(command)).locks) is not None
+        for stream in locks(command)
+    ]
+
+
+def _transaction(*, needed: bool) -> AbstractContextManager[Any]:
+    """Locks last as long as a transaction; without them the one appending statement is enough."""
+    return transaction.atomic() if needed else nullcontext()

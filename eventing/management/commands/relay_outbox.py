@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from eventing.relay import relay_all
+
+IDLE_SECONDS = 0.05
+
+
+class Command(BaseCommand):
+    help = (
+        "Move committed events from the outbox to the log, until interrupted. It's safe beside workers, which relay "
+        "too: one relay works at a time. Exit codes: 0 done or interrupted, 1 failure, 2 usage."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="stop when the outbox is empty")
+
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        moved = 0
+        try:
+            while True:
+                moved += sum(relay_all())
+                if once:
+                    break
+                time.sleep(IDLE_SECONDS)
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")
+        self.stdout.write(f"{moved} events moved to the log.")

@@ -1,0 +1,216 @@
+"""The tables of the log and of those who read it. Nothing but `eventing` writes them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class StoredEvent(models.Model):
+    """One event. Append-only: a trigger refuses every other change, and `store.append` is the only writer.
+
+    The row alone is what Debezium's outbox event router asks for: id, aggregate type (`category`),
+    aggregate id (`stream_id`), type and payload (`data`).
+    """
+
+    id = models.UUIDField(primary_key=True)
+    category = models.TextField()
+    stream_id = models.TextField()
+    version = models.IntegerField()
+    type = models.TextField()
+    schema_version = models.SmallIntegerField()
+    data = models.JSONField()
+    metadata = models.JSONField()
+    occurred_at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+    correlation_id = models.UUIDField()
+    causation_id = models.UUIDField(null=True)
+    actor = models.TextField()
+    traceparent = models.TextField()
+
+    class Meta:
+        db_table = "eventing_event"
+        verbose_name = "event"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["category", "stream_id", "version"], name="eventing_event_stream_version"
+            ),
+            models.CheckConstraint(condition=models.Q(version__gte=1), name="eventing_event_version_from_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.category}-{self.stream_id} {self.version} {self.type}"
+
+
+class OutboxEntry(models.Model):
+    """A committed event that has no position yet. The relay moves it to the log."""
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.UUIDField()
+    type = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_outbox"
+        verbose_name = "outbox entry"
+        verbose_name_plural = "outbox entries"
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.type}"
+
+
+class LogEntry(models.Model):
+    """An event's position: dense from 1, in an order that never changes. Written by the relay alone."""
+
+    position = models.BigIntegerField(primary_key=True)
+    # No constraint: neither side can be changed or deleted, and checking it would cost each relayed row a look-up.
+    event = models.OneToOneField(
+        StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, related_name="log"
+    )
+    type = models.TextField()
+    published_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_log"
+        verbose_name = "log entry"
+        verbose_name_plural = "log"
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.type}"
+
+
+class RelayFailure(models.Model):
+    """What went wrong since the relay last succeeded: one row at most, none while all is well."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    retries = models.IntegerField()
+    error = models.TextField()
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "eventing_relay_failure"
+
+    def __str__(self) -> str:
+        return f"{self.retries} × {self.error}"
+
+
+class Checkpoint(models.Model):
+    """How far one partition of a subscription has come: everything up to `position` is done or parked."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PAUSED = "paused"
+        REPLAYING = "replaying"
+
+    subscription = models.TextField()
+    partition = models.SmallIntegerField()
+    position = models.BigIntegerField(default=0)
+    state = models.TextField(choices=State, default=State.RUNNING)
+    attempts = models.IntegerField(
+        default=0, help_text="Times a batch was begun since one ended: counted before it is handled."
+    )
+    careful_until = models.BigIntegerField(
+        default=0, help_text="Up to this position events are taken one at a time, because a batch failed."
+    )
+    handled = models.BigIntegerField(default=0)
+    rate = models.FloatField(default=0, help_text="Events a second in the last batch.")
+    moved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_checkpoint"
+        constraints = [
+            models.UniqueConstraint(fields=["subscription", "partition"], name="eventing_checkpoint_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subscription}/{self.partition} at {self.position}"
+
+
+class Delivery(models.Model):
+    """An event that a subscription handles apart from its checkpoint: an effect's job, or an event that failed
+    together with those of the same sequence that wait behind it. It points to its event; it is no copy."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        DEAD = "dead"
+        DONE = "done"
+        SKIPPED = "skipped"
+
+    OPEN = (State.WAITING, State.DEAD)
+
+    id = models.BigAutoField(primary_key=True)
+    subscription = models.TextField()
+    partition = models.SmallIntegerField()
+    sequence = models.TextField(
+        help_text="Events of one sequence are handled in order, or wait for each other."
+    )
+    event = models.ForeignKey(StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
+    position = models.BigIntegerField()
+    state = models.TextField(choices=State, default=State.WAITING)
+    attempts = models.IntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+    error = models.TextField(default="", db_default="")
+    traceback = models.TextField(default="", db_default="")
+    reason = models.TextField(default="", db_default="", help_text="Why it was skipped, and by whom.")
+    created_at = models.DateTimeField(db_default=Now())
+    attempted_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_delivery"
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["subscription", "position"], name="eventing_delivery_once"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["subscription", "due_at"],
+                condition=models.Q(state="waiting"),
+                name="eventing_delivery_due",
+            ),
+            models.Index(
+                fields=["subscription", "sequence", "position"],
+                condition=models.Q(state__in=["waiting", "dead"]),
+                name="eventing_delivery_sequence",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subscription} {self.sequence} at {self.position}: {self.state}"
+
+
+class SagaInstance(models.Model):
+    """One running or ended saga, and what it remembers."""
+
+    saga = models.TextField()
+    key = models.UUIDField()
+    state = models.TextField()
+    memory = models.JSONField()
+    started_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_saga"
+        constraints = [models.UniqueConstraint(fields=["saga", "key"], name="eventing_saga_once")]
+
+    def __str__(self) -> str:
+        return f"{self.saga} {self.key}: {self.state}"
+
+
+class Timer(models.Model):
+    """A saga's reminder to itself."""
+
+    saga = models.TextField()
+    key = models.UUIDField()
+    about = models.TextField()
+    partition = models.SmallIntegerField()
+    due_at = models.DateTimeField()
+    correlation_id = models.UUIDField()
+
+    class Meta:
+        db_table = "eventing_timer"
+        constraints = [models.UniqueConstraint(fields=["saga", "key", "about"], name="eventing_timer_once")]
+        indexes = [models.Index(fields=["saga", "partition", "due_at"], name="eventing_timer_due")]
+
+    def __str__(self) -> str:
+        return f"{self.saga} {self.key}: {self.about} at {self.due_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,122 @@
+"""Projections: read models that follow the log. Written for one event; run for a whole batch with few statements."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+from django.db import models
+
+from eventing.domain import Event
+from eventing.records import Record
+from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class ReadModel(Generic[Row]):
+    """What projections and listings have in common: the model in their class line, and a subscription of their own."""
+
+    key: ClassVar[str]
+    partitions: ClassVar[int] = 1
+    consuming: ClassVar[str]
+    model: ClassVar[type[models.Model]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__ == __name__:
+            return
+        (cls.model,) = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]
+        subscribe(ProjectionSubscription(cls()))
+
+    def project(self, records: Sequence[Record]) -> None:
+        """Bring the rows that these records concern up to date, in the running transaction."""
+        raise NotImplementedError
+
+
+class Projection(ReadModel[Row]):
+    """One row for each value of the events' field ``key``, which is the row's primary key too.
+
+    ``apply`` gets the row, or a new one, and changes it; all rows of a batch are fetched and written at once.
+    An event whose row isn't to be kept sets nothing: rows that are new and unchanged are written all the same.
+    """
+
+    consuming = "apply"
+
+    @abstractmethod
+    def apply(self, row: Row, event: Any) -> None:
+        """Change the row as the event says. May take a third parameter, ``record``, for times and versions."""
+
+    @cached_property
+    def _takes_record(self) -> bool:
+        return accepts(self.apply, "record")
+
+    @cached_property
+    def _fields(self) -> list[str]:
+        return [
+            field.attname
+            for field in self.model._meta.concrete_fields
+            if not field.primary_key and not field.generated
+        ]
+
+    def project(self, records: Sequence[Record]) -> None:
+        """Load the rows of the batch with one query, apply its events in order, write them with one upsert."""
+        keys = [getattr(record.event, self.key) for record in records]
+        rows: dict[Any, Any] = self.model._default_manager.in_bulk(list(dict.fromkeys(keys)))
+        for key, record in zip(keys, records, strict=True):
+            row = rows.get(key)
+            if row is None:
+                row = rows[key] = self.model(pk=key)
+            if self._takes_record:
+                self.apply(row, record.event, record)  # type: ignore[call-arg]
+            else:
+                self.apply(row, record.event)
+        self.model._default_manager.bulk_create(
+            rows.values(),
+            update_conflicts=True,
+            unique_fields=[self.model._meta.pk.attname],
+            update_fields=self._fields,
+        )
+
+
+class Listing(ReadModel[Row]):
+    """Rows that an event brings with it and nothing changes afterwards. ``key`` says which events keep their order."""
+
+    consuming = "rows"
+
+    @abstractmethod
+    def rows(self, event: Any) -> Iterator[Row]:
+        """The rows that come with the event."""
+
+    def project(self, records: Sequence[Record]) -> None:
+        """Insert the rows of the batch with one statement."""
+        self.model._default_manager.bulk_create(
+            [row for record in records for row in self.rows(record.event)], batch_size=2000
+        )
+
+
+class ProjectionSubscription(Subscription):
+    """A projection's place in the log. It begins at the beginning, and is the only kind that can be replayed."""
+
+    kind = "projection"
+    starts_at_head = False
+
+    def __init__(self, projection: ReadModel[Any]) -> None:
+        super().__init__(
+            name=name_of(type(projection)),
+            events=[
+                event
+                for event in consumed_by(getattr(projection, projection.consuming))
+                if issubclass(event, Event)
+            ],
+            key=projection.key,
+            partitions=projection.partitions,
+        )
+        self.projection = projection
+
+    def handle(self, records: Sequence[Record], partition: int) -> int:
+        """Project a batch."""
+        self.projection.project(records)
+        return len(records)

@@ -1,0 +1,190 @@
+"""Sagas: their state, the events of the commands they send, their reminders and the checkpoint commit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+from django.db import transaction
+
+from eventing import context, store
+from eventing.domain import Command, CommandRejected, Event, Rejected, Saga, TimedOut
+from eventing.handlers import handler_of, locks_of
+from eventing.models import SagaInstance
+from eventing.records import Record
+from eventing.statements import run
+from eventing.subscriptions import Subscription, consumed_by, name_of, subscribe
+
+S = TypeVar("S", bound=Saga)
+
+SAVE = """
+INSERT INTO eventing_saga (saga, key, state, memory, started_at, updated_at)
+SELECT %(saga)s, key, state, memory::jsonb, statement_timestamp(), statement_timestamp()
+FROM unnest(%(keys)s::uuid[], %(states)s::text[], %(memories)s::text[]) AS saga (key, state, memory)
+ON CONFLICT (saga, key) DO UPDATE
+SET state = excluded.state, memory = excluded.memory, updated_at = excluded.updated_at
+"""
+
+LOAD = "SELECT key, memory::text FROM eventing_saga WHERE saga = %(saga)s AND key = ANY(%(keys)s)"
+
+REMIND = """
+INSERT INTO eventing_timer (saga, key, about, partition, due_at, correlation_id)
+SELECT %(saga)s, key, about, %(partition)s, statement_timestamp() + after, correlation_id
+FROM unnest(%(keys)s::uuid[], %(abouts)s::text[], %(afters)s::interval[], %(correlations)s::uuid[])
+    AS timer (key, about, after, correlation_id)
+ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
+"""
+
+FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s)"
+
+# One at a time: the saga's answer may send commands, and each reminder is a transaction of its own.
+DUE = """
+DELETE FROM eventing_timer WHERE id = (
+    SELECT id FROM eventing_timer
+    WHERE saga = %(saga)s AND partition = %(partition)s AND due_at <= statement_timestamp()
+    ORDER BY due_at LIMIT 1
+)
+RETURNING key, about, correlation_id
+"""
+
+
+def saga(saga_class: type[S] | None = None, *, partitions: int = 4) -> Any:
+    """Let a saga consume the events that its ``react`` is annotated with."""
+
+    def register(saga_class: type[S]) -> type[S]:
+        subscribe(SagaSubscription(saga_class, partitions))
+        return saga_class
+
+    return register if saga_class is None else register(saga_class)
+
+
+class Step(NamedTuple):
+    """A saga that has something new to react to, and why."""
+
+    saga: Saga
+    event: Any
+    cause: context.Cause
+
+
+class SagaSubscription(Subscription):
+    """A saga's place in the log: ordered by what its events are correlated by."""
+
+    kind = "saga"
+    starts_at_head = True
+
+    def __init__(self, saga_class: type[Saga], partitions: int) -> None:
+        consumed = consumed_by(saga_class.react)
+        super().__init__(
+            name=name_of(saga_class),
+            events=[event for event in consumed if issubclass(event, Event)],
+            key=saga_class.correlation,
+            partitions=partitions,
+        )
+        self.saga_class = saga_class
+        self.hears_rejections = CommandRejected in consumed
+
+    @property
+    def batch(self) -> int:
+        """Smaller than a projection's: each event may lead to several others."""
+        return min(super().batch, 100)
+
+    def handle(self, records: Sequence[Record], partition: int) -> int:
+        """Let sagas react to records, as long as no saga comes twice: its commands have to be carried out first."""
+        first = _each_saga_once(records)
+        sagas = self._load([UUID(record.key) for record in first])
+        steps = []
+        for record in first:
+            key = UUID(record.key)
+            running = sagas.get(key)
+            if running is None:
+                if not isinstance(record.event, self.saga_class.begins_with):
+                    continue  # it began before the saga was there, or belongs to somebody else
+                running = self.saga_class(id=key)
+            steps.append(Step(running, record.event, context.following(record, actor=self.name)))
+        self._take(steps, partition)
+        return len(first)
+
+    def remind(self, partition: int) -> bool:
+        """Let the saga whose reminder is due first react to it, in the running transaction."""
+        due = run(DUE, {"saga": self.name, "partition": partition})
+        for key, about, correlation_id in due:
+            cause = context.Cause(correlation_id=correlation_id, actor=self.name)
+            sagas = self._load([key])
+            self._take([Step(running, TimedOut(about=about), cause) for running in sagas.values()], partition)
+        return bool(due)
+
+    def _take(self, steps: Sequence[Step], partition: int) -> None:
+        commands = [list(step.saga.react(step.event)) for step in steps]
+        with store.unit_of_work() as work:
+            store.queue_for(locks_of(command for sent in commands for command in sent))
+            for step, sent in zip(steps, commands, strict=True):
+                with context.because_of(step.cause):
+                    for command in sent:
+                        self._send(work, step.saga, command)
+        self._save(steps, partition)
+
+    def _send(self, work: store.UnitOfWork, saga: Saga, command: Command) -> None:
+        try:
+            with work.attempt():
+                handler_of(type(command)).function(command)
+        except Rejected as rejection:
+            if not self.hears_rejections:
+                raise
+            for answer in saga.react(CommandRejected(command=command, reason=str(rejection))):
+                self._send(work, saga, answer)
+
+    def _load(self, keys: Sequence[UUID]) -> dict[UUID, Saga]:
+        rows = run(LOAD, {"saga": self.name, "keys": list(keys)})
+        return {key: msgspec.json.decode(memory, type=self.saga_class) for key, memory in rows}
+
+    def _save(self, steps: Sequence[Step], partition: int) -> None:
+        if not steps:
+            return
+        reminders = self._reminders(steps)
+        run(
+            SAVE,
+            {
+                "saga": self.name,
+                "keys": [step.saga.id for step in steps],
+                "states": [step.saga.state for step in steps],
+                "memories": [msgspec.json.encode(step.saga).decode() for step in steps],
+            },
+        )
+        if reminders:
+            run(REMIND, {"saga": self.name, "partition": partition, **_columns(reminders)})
+        ended = [step.saga.id for step in steps if step.saga.state in self.saga_class.final]
+        if ended:
+            run(FORGET, {"saga": self.name, "keys": ended})
+
+    def _reminders(self, steps: Iterable[Step]) -> list[tuple[UUID, str, timedelta, UUID]]:
+        """The reminders that sagas asked for. They become rows, so they're no part of the memory."""
+        asked = []
+        for step in steps:
+            for about, after in step.saga.reminders.items():
+                asked.append((step.saga.id, about, after, step.cause.correlation_id))
+            step.saga.reminders = {}
+        return asked
+
+
+def instance(saga_class: type[Saga], key: UUID) -> SagaInstance | None:
+    """What is stored of a saga, to look at."""
+    return SagaInstance.objects.filter(saga=name_of(saga_class), key=key).first()
+
+
+def _columns(reminders: Sequence[tuple[UUID, str, timedelta, UUID]]) -> dict[str, list[Any]]:
+    keys, abouts, afters, correlations = map(list, zip(*reminders, strict=True))
+    return {"keys": keys, "abouts": abouts, "afters": afters, "correlations": correlations}
+
+
+def _each_saga_once(records: Sequence[Record]) -> list[Record]:
+    seen: set[str] = set()
+    first: list[Record] = []
+    for record in records:
+        if record.key in seen:
+            break
+        seen.add(record.key)
+        first.append(record)
+    return first

@@ -1,0 +1,377 @@
+"""The event store: appends to streams, reads them back, and edits the aggregates that they tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+from zlib import crc32
+
+import psycopg.errors
+from django.db import IntegrityError, connection, transaction
+from uuid_utils.compat import uuid7
+
+from eventing import context, nudges, recent
+from eventing.context import Cause
+from eventing.domain import Aggregate, Event
+from eventing.records import Record, Stream, decode, encode
+from eventing.statements import run
+
+A = TypeVar("A", bound=Aggregate[Any, Any])
+
+READ_CHUNK = 1000
+LOCK_STRIPES = 1024
+
+
+class ConflictError(Exception):
+    """Somebody else appended to the stream first: `actual` is its version now, `expected` what we had seen."""
+
+    def __init__(self, stream: Stream, expected: int, actual: int) -> None:
+        super().__init__(f"Stream {stream}: expected version {expected}, but it is at {actual}.")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class Append(NamedTuple):
+    """Events for one stream, which has to be at version ``expected`` (0 for a new one)."""
+
+    stream: Stream
+    expected: int
+    events: Sequence[Event]
+
+
+class Pending(NamedTuple):
+    """An event that waits for the end of the unit of work, and why it was recorded."""
+
+    id: UUID
+    stream: Stream
+    version: int
+    event: Event
+    cause: Cause
+
+
+# One statement, so that N events to any number of streams cost one round trip. `behind` finds streams that aren't at
+# the expected version; then nothing at all is written. Two writers that both pass it meet at the unique constraint on
+# (category, stream_id, version), in the one order in which everybody inserts. The outbox keeps the order of recording.
+APPEND = """
+WITH incoming AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(events)s::json) AS (
+        id uuid, category text, stream_id text, version int, type text, schema_version smallint, data jsonb,
+        occurred_at timestamptz, correlation_id uuid, causation_id uuid, actor text, traceparent text
+    )) WITH ORDINALITY AS event (
+        id, category, stream_id, version, type, schema_version, data, occurred_at, correlation_id, causation_id,
+        actor, traceparent, ordinal
+    )
+), behind AS (
+    SELECT * FROM (
+        SELECT category, stream_id, min(version) - 1 AS expected, coalesce((
+            SELECT max(stored.version) FROM eventing_event stored
+            WHERE stored.category = incoming.category AND stored.stream_id = incoming.stream_id
+        ), 0) AS actual
+        FROM incoming GROUP BY category, stream_id
+    ) streams WHERE actual <> expected
+), stored AS (
+    INSERT INTO eventing_event (
+        id, category, stream_id, version, type, schema_version, data, metadata, occurred_at, recorded_at,
+        correlation_id, causation_id, actor, traceparent
+    )
+    SELECT id, category, stream_id, version, type, schema_version, data, '{}', occurred_at,
+        statement_timestamp(), correlation_id, causation_id, actor, traceparent
+    FROM incoming WHERE NOT EXISTS (SELECT FROM behind)
+    ORDER BY category, stream_id, version
+), queued AS (
+    INSERT INTO eventing_outbox (event_id, type)
+    SELECT id, type FROM incoming WHERE NOT EXISTS (SELECT FROM behind) ORDER BY ordinal
+)
+SELECT category, stream_id, expected, actual FROM behind
+"""
+
+# The events of any number of streams after a version of each, oldest first.
+LOAD = """
+SELECT event.category, event.stream_id, event.version, event.id, event.type, event.data::text
+FROM unnest(%(categories)s::text[], %(stream_ids)s::text[], %(after)s::int[]) AS wanted (category, stream_id, after)
+CROSS JOIN LATERAL (
+    SELECT * FROM eventing_event stored
+    WHERE stored.category = wanted.category AND stored.stream_id = wanted.stream_id
+        AND stored.version > wanted.after
+    ORDER BY stored.version
+) event
+"""
+
+RECORD_COLUMNS = """id, category, stream_id, version, type, data::text, occurred_at, recorded_at, correlation_id,
+    causation_id, actor, traceparent"""
+
+READ_FORWARDS = f"""
+SELECT {RECORD_COLUMNS}, coalesce((SELECT position FROM eventing_log WHERE event_id = eventing_event.id), 0)
+FROM eventing_event
+WHERE category = %(category)s AND stream_id = %(stream_id)s AND version >= %(start)s
+ORDER BY version LIMIT %(limit)s
+"""
+
+READ_BACKWARDS = f"""
+SELECT {RECORD_COLUMNS}, coalesce((SELECT position FROM eventing_log WHERE event_id = eventing_event.id), 0)
+FROM eventing_event
+WHERE category = %(category)s AND stream_id = %(stream_id)s AND version <= %(start)s
+ORDER BY version DESC LIMIT %(limit)s
+"""
+
+VERSION = """
+SELECT coalesce(max(version), 0) FROM eventing_event WHERE category = %(category)s AND stream_id = %(stream_id)s
+"""
+
+# Queue for streams, in the order of their numbers, until the end of the transaction. The locks are striped, so that
+# a transaction over very many streams can't use up the server's lock table.
+QUEUE = "SELECT pg_advisory_xact_lock(%(space)s, stripe) FROM unnest(%(stripes)s::int[]) AS stripe"
+LOCK_SPACE = 20_817
+
+
+def append(stream: Stream, events: Sequence[Event], *, expected: int) -> None:
+    """Append events to one stream. Raises ConflictError when it isn't at version ``expected``."""
+    append_all([Append(stream, expected, events)])
+
+
+def append_all(appends: Sequence[Append]) -> None:
+    """Append to several streams, all or nothing, in one statement. Raises ConflictError."""
+    cause = context.current()
+    _write(
+        [
+            Pending(uuid7(), stream, expected + offset, event, cause)
+            for stream, expected, events in appends
+            for offset, event in enumerate(events, 1)
+        ]
+    )
+
+
+def read(
+    stream: Stream, *, start: int | None = None, backwards: bool = False, chunk: int = READ_CHUNK
+) -> Iterator[Record]:
+    """The records of a stream from version ``start`` on, or back from it; a chunk of them in memory at a time."""
+    at = start if start is not None else 2**31 - 1 if backwards else 1
+    statement = READ_BACKWARDS if backwards else READ_FORWARDS
+    while True:
+        rows = run(
+            statement, {"category": stream.category, "stream_id": stream.id, "start": at, "limit": chunk}
+        )
+        yield from (record(row, position=row[12]) for row in rows)
+        if len(rows) < chunk:
+            return
+        at = rows[-1][3] + (-1 if backwards else 1)
+
+
+def version(stream: Stream) -> int:
+    """The version of a stream: how many events it has."""
+    count: int = run(VERSION, {"category": stream.category, "stream_id": stream.id})[0][0]
+    return count
+
+
+def load(kind: type[A], id: UUID | str) -> A:
+    """An aggregate as it is now, to look at. A stream without events gives a new one."""
+    aggregate = kind(id)
+    _apply_events({Stream.of(kind, id): aggregate}, {})
+    return aggregate
+
+
+@contextmanager
+def edit(kind: type[A], id: UUID | str) -> Iterator[A]:
+    """An aggregate to be changed: what it records is appended at the end of the unit of work."""
+    with edit_all(kind, [id]) as aggregates:
+        yield aggregates[id]
+
+
+@contextmanager
+def edit_all(kind: type[A], ids: Iterable[UUID | str]) -> Iterator[dict[Any, A]]:
+    """Several aggregates of one kind, loaded with one query and appended together."""
+    with unit_of_work() as work:
+        aggregates = work.load({Stream.of(kind, id): kind(id) for id in ids})
+        yield {aggregate.id: aggregate for aggregate in aggregates.values()}
+        work.collect(aggregates)
+
+
+class UnitOfWork:
+    """The aggregates that were loaded together and the events that will be appended together."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[Stream, Aggregate[Any, Any]] = {}
+        self._pending: list[Pending] = []
+
+    def load(self, wanted: dict[Stream, A]) -> dict[Stream, A]:
+        """The aggregates of these streams; ``wanted`` brings a new one for each that isn't loaded yet."""
+        missing = {stream: new for stream, new in wanted.items() if stream not in self._loaded}
+        if missing:
+            fetched = _fetch(missing)
+            for pending in self._pending:  # a stream that was let go of by `attempt`
+                if pending.stream in fetched:
+                    _follow(fetched[pending.stream], pending.event)
+            self._loaded.update(fetched)
+        return {stream: self._loaded[stream] for stream in wanted}  # type: ignore[misc]
+
+    def collect(self, aggregates: dict[Stream, A]) -> None:
+        """Take over what the aggregates recorded."""
+        for stream, aggregate in aggregates.items():
+            first = aggregate.version - len(aggregate.recorded) + 1
+            cause = context.current()
+            self._pending += [
+                Pending(uuid7(), stream, first + offset, event, cause)
+                for offset, event in enumerate(aggregate.recorded)
+            ]
+            aggregate.recorded = []
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of the work that leaves no trace when it raises."""
+        mark = len(self._pending)
+        try:
+            yield
+        except BaseException:
+            del self._pending[mark:]
+            self._loaded.clear()
+            raise
+
+    def flush(self) -> list[Pending]:
+        """Append everything that was recorded. Raises ConflictError."""
+        written, self._pending = self._pending, []
+        loaded, self._loaded = self._loaded, {}
+        if written:
+            _write(written)
+            for item in written:
+                loaded[item.stream].last_event_id = item.id
+        transaction.on_commit(lambda: recent.remember(loaded))
+        return written
+
+
+_work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+
+
+@contextmanager
+def unit_of_work() -> Iterator[UnitOfWork]:
+    """Join the unit of work that is under way, or begin one, which is flushed at the end."""
+    if (running := _work.get()) is not None:
+        yield running
+        return
+    work = UnitOfWork()
+    token = _work.set(work)
+    try:
+        yield work
+        work.flush()
+    finally:
+        _work.reset(token)
+
+
+def queue_for(streams: Iterable[Stream]) -> None:
+    """Wait for everybody else who queued for one of these streams to end their transaction; then it's our turn
+    until the end of ours. Call it once a transaction, before anything is loaded: that keeps the one order in
+    which nobody waits in a circle."""
+    stripes = sorted({crc32(str(stream).encode()) % LOCK_STRIPES for stream in streams})
+    if stripes:
+        run(QUEUE, {"space": LOCK_SPACE, "stripes": stripes})
+
+
+def record(row: Sequence[Any], *, position: int = 0, key: str = "") -> Record:
+    """The record in a row of RECORD_COLUMNS."""
+    id, category, stream_id, version, type, data, occurred, recorded, correlation, causation, actor, trace = (
+        row[:12]
+    )
+    return Record(
+        id,
+        Stream(category, stream_id),
+        version,
+        decode(type, data),
+        occurred,
+        recorded,
+        correlation,
+        causation,
+        actor,
+        trace,
+        position,
+        key,
+    )
+
+
+def _fetch(new: dict[Stream, A]) -> dict[Stream, A]:
+    """Bring aggregates up to date: those that this process remembers with the events since, others from the start."""
+    remembered = recent.recall(new)
+    aggregates: dict[Stream, Any] = {**new, **remembered}
+    for stream in _apply_events(aggregates, remembered):
+        aggregates[stream] = new[stream]
+        _apply_events({stream: new[stream]}, {})
+    return aggregates
+
+
+def _apply_events(aggregates: dict[Stream, Any], remembered: dict[Stream, Any]) -> set[Stream]:
+    """Apply what each aggregate hasn't seen. Returns the streams whose remembered state isn't in the store: the
+    last event it saw is read again, and has to be the same one."""
+    rows = run(
+        LOAD,
+        {
+            "categories": [stream.category for stream in aggregates],
+            "stream_ids": [stream.id for stream in aggregates],
+            "after": [aggregate.version - (stream in remembered) for stream, aggregate in aggregates.items()],
+        },
+    )
+    unconfirmed = dict(remembered)
+    for category, stream_id, version, event_id, type, data in rows:
+        stream = Stream(category, stream_id)
+        aggregate = aggregates[stream]
+        if version > aggregate.version:
+            _follow(aggregate, decode(type, data))
+            aggregate.last_event_id = event_id
+        elif aggregate.last_event_id == event_id:
+            unconfirmed.pop(stream)
+    return set(unconfirmed)
+
+
+def _follow(aggregate: Aggregate[Any, Any], event: Event) -> None:
+    aggregate.apply(event)
+    aggregate.version += 1
+
+
+def _write(pending: Sequence[Pending]) -> None:
+    now = datetime.now(UTC)
+    events = [
+        {
+            "id": item.id,
+            "category": item.stream.category,
+            "stream_id": item.stream.id,
+            "version": item.version,
+            "type": item.event.stored_name,
+            "schema_version": item.event.schema_version,
+            "data": item.event,
+            "occurred_at": item.cause.occurred_at or now,
+            "correlation_id": item.cause.correlation_id,
+            "causation_id": item.cause.causation_id,
+            "actor": item.cause.actor,
+            "traceparent": item.cause.traceparent,
+        }
+        for item in pending
+    ]
+    try:
+        with _savepoint():
+            behind = run(APPEND, {"events": encode(events)})
+    except IntegrityError as error:
+        raise _conflict(error, pending) from error
+    if behind:
+        category, stream_id, expected, actual = behind[0]
+        raise ConflictError(Stream(category, stream_id), expected, actual)
+    transaction.on_commit(nudges.nudge_relay, robust=True)
+
+
+def _savepoint() -> AbstractContextManager[Any]:
+    """Inside a transaction a conflict must leave it usable; alone, the one statement is its own transaction."""
+    return transaction.atomic() if connection.in_atomic_block else nullcontext()
+
+
+def _conflict(error: IntegrityError, pending: Sequence[Pending]) -> Exception:
+    """The conflict that a broken unique constraint stands for; any other error as it is."""
+    cause = error.__cause__
+    if (
+        not isinstance(cause, psycopg.errors.UniqueViolation)
+        or cause.diag.constraint_name != "eventing_event_stream_version"
+    ):
+        return error
+    expected = {item.stream: item.version - 1 for item in reversed(pending)}
+    for stream, before in expected.items():
+        if (actual := version(stream)) != before:
+            return ConflictError(stream, before, actual)
+    return error

@@ -1,0 +1,127 @@
+"""A subscription walks the log: one checkpoint for each of its partitions, moved in the transaction that did the work.
+
+What is consumed is what the consuming function's parameter is annotated with. Every subscription that the program
+defines is known here; nothing has to be listed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+from django.conf import settings
+
+from eventing import nudges
+from eventing.domain import Event
+from eventing.records import Record
+
+MOST_PARTITIONS = 256  # the partition comes from one byte of a hash
+
+
+class Subscription(ABC):
+    """Somebody who consumes events, in the order of each sequence.
+
+    ``key`` is the field whose value makes the sequence; "" means the event's stream. Partition counts may only be
+    changed with ``manage.py subscriptions repartition``.
+    """
+
+    kind: ClassVar[str]
+    starts_at_head: ClassVar[bool]
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        events: Iterable[type[Event]],
+        key: str = "",
+        partitions: int = 1,
+        attempts: int = 0,
+    ) -> None:
+        self.name = name
+        self.events = tuple(events)
+        self.key = key
+        self.partitions = partitions
+        self.attempts: int = attempts or settings.EVENTING["ATTEMPTS"]
+        self.types = [event.stored_name for event in self.events]
+
+    @property
+    def batch(self) -> int:
+        """Events handled in one transaction."""
+        size: int = settings.EVENTING["BATCH"]
+        return size
+
+    @abstractmethod
+    def handle(self, records: Sequence[Record], partition: int) -> int:
+        """Handle the first of these records, all in the running transaction. Returns how many, at least one."""
+
+    def remind(self, partition: int) -> bool:
+        """Handle a reminder that is due, in the running transaction. Returns whether there was one."""
+        return False
+
+    def nudge(self) -> None:
+        """Tell the workers that there's something new for every partition."""
+        for partition in range(self.partitions):
+            nudges.nudge_advance(self.name, partition)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+class UnknownSubscription(LookupError):
+    """There's no subscription of this name."""
+
+
+_subscriptions: dict[str, Subscription] = {}
+
+
+def subscribe(subscription: Subscription) -> None:
+    """Make a subscription known. Two of one name are an error: they would share a checkpoint."""
+    if subscription.name in _subscriptions:
+        raise ValueError(
+            f"There are two subscriptions named {subscription.name!r}: give one of them another name."
+        )
+    _subscriptions[subscription.name] = subscription
+
+
+def subscriptions() -> list[Subscription]:
+    """Every subscription, by name."""
+    return [_subscriptions[name] for name in sorted(_subscriptions)]
+
+
+def subscription_named(name: str) -> Subscription:
+    """The subscription of this name. Raises UnknownSubscription, which lists those there are."""
+    try:
+        return _subscriptions[name]
+    except KeyError:
+        raise UnknownSubscription(
+            f"There's no subscription named {name!r}. There are: {', '.join(sorted(_subscriptions))}."
+        ) from None
+
+
+def subscriptions_to(types: Iterable[str]) -> list[Subscription]:
+    """Those who consume any of these stored event types."""
+    wanted = set(types)
+    return [
+        subscription for subscription in _subscriptions.values() if not wanted.isdisjoint(subscription.types)
+    ]
+
+
+def name_of(consumer: type | Callable[..., Any]) -> str:
+    """The name that a class or function subscribes by: its app and its own name."""
+    return f"{consumer.__module__.partition('.')[0]}.{consumer.__name__}"
+
+
+def consumed_by(function: Callable[..., Any]) -> tuple[type[Any], ...]:
+    """The classes in the annotation of a function's ``event`` parameter: what it consumes."""
+    annotation = get_type_hints(function)["event"]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)
+
+
+def accepts(function: Callable[..., Any], parameter: str) -> bool:
+    """Whether a function asks for an optional parameter, such as the record around the event."""
+    return parameter in inspect.signature(function).parameters

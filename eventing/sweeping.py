@@ -1,0 +1,37 @@
+"""The sweep: finds work in the database that no nudge is on its way for, because it failed earlier, waited for its
+time, or was lost with the broker."""
+
+from __future__ import annotations
+
+from eventing.effects import EffectSubscription
+from eventing.nudges import nudge_advance
+from eventing.relay import relay_all
+from eventing.statements import run
+from eventing.subscriptions import subscriptions
+
+# Partitions that are behind the log, or have a parked event or a reminder that is due.
+WAITING = """
+SELECT subscription, partition FROM eventing_checkpoint
+WHERE state = 'running' AND position < (SELECT coalesce(max(position), 0) FROM eventing_log)
+UNION
+SELECT delivery.subscription, delivery.partition
+FROM eventing_delivery delivery JOIN eventing_checkpoint USING (subscription, partition)
+WHERE delivery.state = 'waiting' AND due_at <= statement_timestamp() AND eventing_checkpoint.state = 'running'
+UNION
+SELECT saga, partition FROM eventing_timer WHERE due_at <= statement_timestamp()
+"""
+
+
+def sweep() -> None:
+    """Relay what is in the outbox, and nudge whoever has something to do."""
+    for _ in relay_all():
+        pass
+    waiting = run(WAITING)
+    known = {subscription.name: subscription for subscription in subscriptions()}
+    for name, partition in waiting:
+        subscription = known.get(name)
+        if subscription is None:
+            continue  # a subscription of another version of the program
+        nudge_advance(name, partition)
+        if isinstance(subscription, EffectSubscription):
+            subscription.nudge_perform()

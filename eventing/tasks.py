@@ -1,0 +1,58 @@
+"""The Celery tasks. A message carries names and numbers; what there is to do stands in the database."""
+
+from __future__ import annotations
+
+import time
+
+from celery import shared_task
+
+from eventing import nudges, sweeping
+from eventing.advance import advance, remind_due, retry_due
+from eventing.effects import EffectSubscription, perform_due
+from eventing.relay import relay_all
+from eventing.subscriptions import Subscription, subscription_named
+
+BUDGET = 5.0  # seconds a task works before it lets others have the worker
+
+
+@shared_task(name=nudges.RELAY)
+def relay() -> None:
+    """Move what is committed from the outbox to the log."""
+    nudges.taken_up(nudges.RELAY)
+    for _ in relay_all():
+        pass
+
+
+@shared_task(name=nudges.ADVANCE)
+def advance_partition(name: str, partition: int) -> None:
+    """Let one partition of a subscription catch up: events first, then parked ones that are due, then reminders."""
+    nudges.taken_up(nudges.ADVANCE, name, partition)
+    subscription = subscription_named(name)
+    until = time.monotonic() + BUDGET
+    while _step(subscription, partition):
+        if time.monotonic() > until:
+            nudges.nudge_advance(name, partition)
+            return
+
+
+@shared_task(name=nudges.PERFORM)
+def perform(name: str) -> None:
+    """Perform the jobs of an effect that are due."""
+    nudges.taken_up(nudges.PERFORM, name)
+    effect = subscription_named(name)
+    if isinstance(effect, EffectSubscription) and perform_due(effect, budget=BUDGET):
+        effect.nudge_perform()
+
+
+@shared_task(name="eventing.sweep")
+def sweep() -> None:
+    """Find all work that waits, whatever became of the nudge for it."""
+    sweeping.sweep()
+
+
+def _step(subscription: Subscription, partition: int) -> bool:
+    if advance(subscription, partition):
+        return True
+    if isinstance(subscription, EffectSubscription):
+        return False
+    return retry_due(subscription, partition) or remind_due(subscription, partition)

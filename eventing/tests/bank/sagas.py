@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from eventing.domain import Command, CommandRejected, Saga, TimedOut
+from eventing.sagas import saga
+from eventing.tests.bank.commands import CloseAccount, PayIn
+from eventing.tests.bank.events import AccountClosed, AccountOpened, MoneyPaidIn
+
+BONUS = 5
+
+
+@saga(partitions=2)
+class Welcome(Saga):
+    """Pay a bonus into each new account, and close it when its owner pays in nothing within a day."""
+
+    begins_with = AccountOpened
+    correlation = "account_id"
+
+    paid_in: int = 0
+    refused: str = ""
+
+    def react(
+        self, event: AccountOpened | MoneyPaidIn | AccountClosed | TimedOut | CommandRejected
+    ) -> Iterator[Command]:
+        match event:
+            case AccountOpened():
+                self.state = "WAITING"
+                self.remind_me(after=timedelta(days=1))
+                yield PayIn(account_id=self.id, amount=BONUS)
+            case MoneyPaidIn():
+                self.paid_in += event.amount
+                if self.paid_in > BONUS:
+                    self.state = "COMPLETED"
+            case TimedOut():
+                yield CloseAccount(account_id=self.id)
+            case AccountClosed():
+                self.state = "FAILED"
+            case CommandRejected():
+                self.refused = event.reason

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from uuid import UUID
+
+from eventing.domain import Aggregate, Rejected
+from eventing.money import CurrencyMismatch, Money, exponent
+from orders.events import (
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderEvent,
+    OrderPlaced,
+    OrderShipped,
+)
+
+MOST_LINES = 5_000
+MOST_UNITS = 1_000_000  # of one line
+LARGEST_TOTAL = 2**63 - 1  # minor units: what a bigint holds
+LONGEST_SKU = 64
+LONGEST_TEXT = 255
+LONGEST_REASON = 1_000
+
+# Neither control characters, which PostgreSQL and people can't read, nor halves of a character.
+_READABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
+
+
+class Status(Enum):
+    NEW = "not placed yet"
+    PLACED = "placed"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+
+
+class Order(Aggregate[OrderEvent], category="order"):
+    """A customer's promise to buy, and ours to sell."""
+
+    status = Status.NEW
+    placed: OrderPlaced | None = None
+
+    def place(
+        self, customer_id: UUID | None, lines: Sequence[Line], reference: str, payment_method: str
+    ) -> None:
+        """Asked twice with the same contents, the order is placed once."""
+        _check_lines(lines)
+        _check_text("The reference", reference, LONGEST_TEXT)
+        _check_text("The payment method", payment_method, LONGEST_TEXT, blank=False)
+        placed = OrderPlaced(
+            order_id=self.id,
+            customer_id=customer_id,
+            reference=reference,
+            lines=tuple(lines),
+            total=_total(lines),
+            payment_method=payment_method,
+        )
+        if self.placed is None:
+            self.record(placed)
+        elif self.placed != placed:
+            raise Rejected(f"Order {self.id} has already been placed with other contents: give the new one its own id.")
+
+    def confirm(self) -> None:
+        match self.status:
+            case Status.PLACED:
+                self.record(OrderConfirmed(order_id=self.id))
+            case Status.CONFIRMED | Status.SHIPPED | Status.DELIVERED:
+                pass  # asked twice, answered once
+            case Status.NEW | Status.CANCELLED:
+                raise Rejected(f"An order that is {self.status.value} can't be confirmed.")
+
+    def cancel(self, reason: str) -> None:
+        _check_text("The reason", reason, LONGEST_REASON, blank=False)
+        match self.status:
+            case Status.PLACED:
+                self.record(OrderCancelled(order_id=self.id, reason=reason))
+            case Status.CANCELLED:
+                pass
+            case Status.NEW | Status.CONFIRMED | Status.SHIPPED | Status.DELIVERED:
+                raise Rejected(
+                    f"An order that is {self.status.value} can't be cancelled, only one that is placed and not yet "
+                    "confirmed."
+                )
+
+    def mark_shipped(self) -> None:
+        match self.status:
+            case Status.CONFIRMED:
+                self.record(OrderShipped(order_id=self.id))
+            case Status.SHIPPED | Status.DELIVERED:
+                pass
+            case Status.NEW | Status.PLACED | Status.CANCELLED:
+                raise Rejected(f"An order that is {self.status.value} can't be shipped, only one that is confirmed.")
+
+    def mark_delivered(self) -> None:
+        match self.status:
+            case Status.SHIPPED:
+                self.record(OrderDelivered(order_id=self.id))
+            case Status.DELIVERED:
+                pass
+            case Status.NEW | Status.PLACED | Status.CONFIRMED | Status.CANCELLED:
+                raise Rejected(f"An order that is {self.status.value} can't be delivered, only one that is shipped.")
+
+    def apply(self, event: OrderEvent) -> None:
+        match event:
+            case OrderPlaced():
+                self.status, self.placed = Status.PLACED, event
+            case OrderConfirmed():
+                self.status = Status.CONFIRMED
+            case OrderCancelled():
+                self.status = Status.CANCELLED
+            case OrderShipped():
+                self.status = Status.SHIPPED
+            case OrderDelivered():
+                self.status = Status.DELIVERED
+
+
+def _check_lines(lines: Sequence[Line]) -> None:
+    if not 1 <= len(lines) <= MOST_LINES:
+        raise Rejected(f"An order has 1 to {MOST_LINES:,} lines; this one has {len(lines):,}.")
+    for number, line in enumerate(lines, 1):
+        _check_text(f"Line {number}: the SKU", line.sku, LONGEST_SKU, blank=False)
+        _check_text(f"Line {number}: the description", line.description, LONGEST_TEXT)
+        if not 1 <= line.quantity <= MOST_UNITS:
+            raise Rejected(f"Line {number}: a quantity is 1 to {MOST_UNITS:,}, not {line.quantity:,}.")
+        if line.unit_price.minor < 0:
+            raise Rejected(f"Line {number}: a unit price is 0 or more, not {line.unit_price}.")
+
+
+def _total(lines: Sequence[Line]) -> Money:
+    try:
+        exponent(lines[0].unit_price.currency)
+        total = Money.sum(line.unit_price * line.quantity for line in lines)
+    except CurrencyMismatch as error:
+        raise Rejected("An order is in one currency: place one order for each.") from error
+    except ValueError as error:
+        raise Rejected(f"Line 1: {error}") from error
+    if total.minor > LARGEST_TOTAL:
+        raise Rejected(f"The total is {total}; the largest that can be handled is {LARGEST_TOTAL:,} minor units.")
+    return total
+
+
+def _check_text(what: str, text: str, longest: int, *, blank: bool = True) -> None:
+    if not blank and not text.strip():
+        raise Rejected(f"{what} is missing.")
+    if len(text) > longest:
+        raise Rejected(f"{what} has {len(text):,} characters; {longest:,} is the most.")
+    if not _READABLE.fullmatch(text):
+        raise Rejected(f"{what} has characters that can't be shown, such as control characters: {text!r}.")

@@ -1,0 +1,35 @@
+"""What can be asked of an order."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from eventing.domain import Command
+from orders.events import Line
+
+
+class PlaceOrder(Command):
+    """``customer_id`` is None for a guest; ``reference`` is the order's name elsewhere, such as an invoice number."""
+
+    order_id: UUID
+    customer_id: UUID | None
+    lines: tuple[Line, ...]
+    reference: str = ""
+    payment_method: str = "tok_visa"
+
+
+class ConfirmOrder(Command):
+    order_id: UUID
+
+
+class CancelOrder(Command):
+    order_id: UUID
+    reason: str
+
+
+class MarkOrderShipped(Command):
+    order_id: UUID
+
+
+class MarkOrderDelivered(Command):
+    order_id: UUID
