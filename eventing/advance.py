@@ -111,17 +111,13 @@ def advance(
         return False
     try:
         if begun.is_deadly:
-            raise deliveries.NeverEnded(
-                f"Begun {begun.attempts - 1} times and never ended. It may kill its worker."
-            )
+            raise deliveries.NeverEnded(f"Begun {begun.attempts - 1} times and never ended. It may kill its worker.")
         return _handle(subscription, partition, state, begun)
     except OperationalError:
         raise  # the server's fault, not the event's
     except Exception as error:
         if begun.size > 1 or isinstance(error, ConflictError):
-            logger.info(
-                "%s/%s goes one by one, because a batch failed: %r", subscription.name, partition, error
-            )
+            logger.info("%s/%s goes one by one, because a batch failed: %r", subscription.name, partition, error)
             return True
         return _park(subscription, partition, state, begun, error)
 
@@ -147,9 +143,9 @@ def retry_due(subscription: Subscription, partition: int) -> bool:
 def remind_due(subscription: Subscription, partition: int) -> bool:
     """Handle a reminder that is due, unless there are events that come first. Returns whether there was one."""
     with transaction.atomic():
-        return bool(
-            run(IDLE, {"subscription": subscription.name, "partition": partition})
-        ) and subscription.remind(partition)
+        return bool(run(IDLE, {"subscription": subscription.name, "partition": partition})) and subscription.remind(
+            partition
+        )
 
 
 def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:
@@ -169,9 +165,7 @@ def read(subscription: Subscription, partition: int, *, after: int, until: int, 
     return [record(row, position=row[12], key=row[13]) for row in rows]
 
 
-def _begin(
-    subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int
-) -> Begun | None:
+def _begin(subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int) -> Begun | None:
     rows = run(
         BEGIN,
         {
@@ -201,9 +195,7 @@ def _handle(subscription: Subscription, partition: int, state: Checkpoint.State,
     return True
 
 
-def _handle_free(
-    subscription: Subscription, partition: int, records: Sequence[Record], free: Sequence[Record]
-) -> int:
+def _handle_free(subscription: Subscription, partition: int, records: Sequence[Record], free: Sequence[Record]) -> int:
     """Handle the records that wait for nobody; returns how many of all the records are dealt with by then."""
     if not free:
         return len(records)
@@ -216,9 +208,7 @@ def _position_after(records: Sequence[Record], handled: int, begun: Begun) -> in
     return begun.head if handled == len(records) < begun.size else records[handled - 1].position
 
 
-def _park(
-    subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun, error: Exception
-) -> bool:
+def _park(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun, error: Exception) -> bool:
     with transaction.atomic():
         if not _hold(subscription, partition, state, begun):
             return False

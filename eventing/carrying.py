@@ -27,9 +27,7 @@ def _send(headers: dict[str, Any] | None = None, **_: Any) -> None:
 
 def _receive(task: Any = None, **_: Any) -> None:
     carried = getattr(task.request, HEADER, None)
-    task.request.waybill_token = context.take_up(
-        msgspec.json.decode(carried, type=context.Cause) if carried else None
-    )
+    task.request.waybill_token = context.take_up(msgspec.json.decode(carried, type=context.Cause) if carried else None)
 
 
 def _done(task: Any = None, **_: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error
 from django.db import OperationalError, ProgrammingError, connection
 
 from eventing.domain import Command, Event
@@ -94,9 +94,7 @@ def consumers(**_: Any) -> Iterator[CheckMessage]:
                 hint=f"Choose from 1 to {MOST_PARTITIONS}.",
                 id="eventing.E009",
             )
-    models = Counter(
-        each.projection.model for each in subscriptions() if isinstance(each, ProjectionSubscription)
-    )
+    models = Counter(each.projection.model for each in subscriptions() if isinstance(each, ProjectionSubscription))
     for model, count in models.items():
         if count > 1:
             yield Error(
@@ -106,9 +104,7 @@ def consumers(**_: Any) -> Iterator[CheckMessage]:
             )
 
 
-def _consumed(
-    subscription: Subscription, event: type[Any], emitted: set[type[Event]]
-) -> Iterator[CheckMessage]:
+def _consumed(subscription: Subscription, event: type[Any], emitted: set[type[Event]]) -> Iterator[CheckMessage]:
     if not (isinstance(event, type) and issubclass(event, Event)):
         yield Error(
             f"{subscription.name} consumes {event!r}, which is no event.",
@@ -200,7 +196,7 @@ def database(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[Ch
                 id="eventing.E016",
             )
     for name in sorted(set(stored) - set(known)):
-        yield Warning(
+        yield checks.Warning(
             f"There are checkpoints of {name}, which isn't a subscription any more.",
             hint="If it was renamed, give it its old name; if it's gone, delete its checkpoints.",
             id="eventing.W001",

@@ -92,9 +92,7 @@ def schedule(subscription: Subscription, partition: int, records: Sequence[Recor
     _insert(subscription, partition, records)
 
 
-def queue_behind_parked(
-    subscription: Subscription, partition: int, records: Sequence[Record]
-) -> list[Record]:
+def queue_behind_parked(subscription: Subscription, partition: int, records: Sequence[Record]) -> list[Record]:
     """Put records whose sequence is blocked behind those that block it. Returns the records that are free."""
     if not records:
         return []
@@ -113,9 +111,7 @@ def queue_behind_parked(
 
 def park(subscription: Subscription, partition: int, record: Record, error: Exception) -> None:
     """Set a record that failed aside, to be tried again; what follows in its sequence waits for it."""
-    logger.warning(
-        "%s: %s of %s is parked: %r", subscription.name, record.event.stored_name, record.stream, error
-    )
+    logger.warning("%s: %s of %s is parked: %r", subscription.name, record.event.stored_name, record.stream, error)
     _insert(
         subscription,
         partition,
@@ -145,8 +141,8 @@ def _take(subscription: Subscription, partition: int | None, limit: int) -> list
     events = {row[0]: row for row in run(RECORDS, {"ids": [row[1] for row in rows]})} if rows else {}
     return sorted(
         (
-            Claim(id, attempts, partition, record(events[event_id], position=position, key=sequence))
-            for id, event_id, position, sequence, attempts, partition in rows
+            Claim(delivery_id, attempts, partition, record(events[event_id], position=position, key=sequence))
+            for delivery_id, event_id, position, sequence, attempts, partition in rows
         ),
         key=lambda claim: claim.record.position,
     )
@@ -197,9 +193,7 @@ def waiting_behind(delivery: Delivery) -> int:
 
 def retry(letters: QuerySet[Delivery]) -> int:
     """Let dead or waiting letters be tried again at once, with all their attempts. Returns how many."""
-    return letters.filter(state__in=Delivery.OPEN).update(
-        state=Delivery.State.WAITING, attempts=0, due_at=Now()
-    )
+    return letters.filter(state__in=Delivery.OPEN).update(state=Delivery.State.WAITING, attempts=0, due_at=Now())
 
 
 def skip(letters: QuerySet[Delivery], *, reason: str) -> int:

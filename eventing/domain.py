@@ -9,22 +9,36 @@ from typing import Any, ClassVar, Generic
 from uuid import UUID
 
 import msgspec
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, dataclass_transform
 
 
 class Rejected(Exception):
     """The domain says no: the request breaks a rule. The message is for the person who asked."""
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
+M = TypeVar("M", bound="FrozenMeta")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class FrozenMeta(msgspec.StructMeta):
+    """Makes immutable structs whose fields are given by name, without each class having to say so."""
+
+    def __new__(
+        mcls: type[M], class_name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> M:
+        return super().__new__(mcls, class_name, bases, namespace, **{"frozen": True, "kw_only": True, **options})
+
+
+class Value(msgspec.Struct, metaclass=FrozenMeta):
     """A part of events and commands that is equal to any other with the same contents."""
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, metaclass=FrozenMeta):
     """A request in the imperative: handled once, or rejected."""
 
 
-class EventMeta(msgspec.StructMeta):
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class EventMeta(FrozenMeta):
     """Takes an event's stored name and schema version from its class line, and hands the rest to msgspec."""
 
     def __new__(
@@ -37,15 +51,11 @@ class EventMeta(msgspec.StructMeta):
         version: int = 1,
         **options: Any,
     ) -> EventMeta:
-        cls = super().__new__(mcls, class_name, bases, namespace, **options)
-        cls.stored_name, cls.schema_version = name, version
-        return cls
-
-    stored_name: str
-    schema_version: int
+        named = {**namespace, "stored_name": name, "schema_version": version}
+        return super().__new__(mcls, class_name, bases, named, **options)
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, metaclass=EventMeta):
+class Event(msgspec.Struct, metaclass=EventMeta):
     """A fact in the past tense, stored for ever.
 
     ``class OrderPlaced(Event, name="orders.order_placed", version=2)``: the name is what the log keeps, so the

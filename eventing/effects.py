@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from django.db import OperationalError, transaction
 
@@ -136,10 +136,12 @@ def record_outcomes(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> 
 
 
 def _record(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> None:
-    open_ids = deliveries.finish([outcome.claim for outcome in outcomes])
-    fresh = [outcome for outcome in outcomes if outcome.claim.id in open_ids and outcome.command is not None]
+    still_open = deliveries.finish([outcome.claim for outcome in outcomes])
+    commands = [
+        (claim.record, command) for claim, command in outcomes if claim.id in still_open and command is not None
+    ]
     with store.unit_of_work():
-        store.queue_for(locks_of(outcome.command for outcome in fresh if outcome.command is not None))
-        for claim, command in fresh:
-            with context.because_of(context.following(claim.record, actor=effect.name)):
+        store.queue_for(locks_of(command for _, command in commands))
+        for record, command in commands:
+            with context.because_of(context.following(record, actor=effect.name)):
                 handler_of(type(command)).function(command)

@@ -15,7 +15,7 @@ from eventing.records import event_classes
 from eventing.sagas import SagaSubscription
 from eventing.subscriptions import Subscription, name_of, subscriptions
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 
 
 class EventNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def event_map() -> EventMap:
                 asked_of=sorted(
                     name_of(kind)
                     for handler in handlers().get(command, [])
-                    for kind in named_in(handler.function, Aggregate)
+                    for kind in named_in(handler.function, Aggregate)  # type: ignore[type-abstract]
                 ),
             )
             for command in sorted(commands, key=name_of)
@@ -77,7 +77,7 @@ def event_map() -> EventMap:
 
 def aggregates() -> Iterator[type[Aggregate[Any, Any]]]:
     """Every aggregate class of the running program."""
-    pending = list(Aggregate.__subclasses__())
+    pending: list[type[Aggregate[Any, Any]]] = list(Aggregate.__subclasses__())
     while pending:
         kind = pending.pop()
         pending.extend(kind.__subclasses__())
@@ -100,12 +100,12 @@ def sent_by(subscription: Subscription) -> list[type[Command]]:
     return []
 
 
-def named_in(function: Callable[..., Any], kind: T) -> list[T]:
+def named_in(function: Callable[..., Any], kind: type[T]) -> list[type[T]]:
     """The subclasses of ``kind`` that a function's body names."""
     code: CodeType | None = getattr(function, "__code__", None)
     if code is None:
         return []
-    namespace = function.__globals__  # type: ignore[attr-defined]
+    namespace = function.__globals__
     found = [namespace.get(name) for name in _names(code)]
     return sorted({each for each in found if isinstance(each, type) and issubclass(each, kind)}, key=name_of)
 

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints, overload
 
 from django.db import transaction
 
@@ -38,6 +38,10 @@ class Handler(NamedTuple):
 _handlers: dict[type[Command], list[Handler]] = {}
 
 
+@overload
+def handles(function: Callable[[C], None]) -> Callable[[C], None]: ...
+@overload
+def handles(*, locks: Callable[[C], Iterable[Stream]]) -> Callable[[Callable[[C], None]], Callable[[C], None]]: ...
 def handles(
     function: Callable[[C], None] | None = None, *, locks: Callable[[C], Iterable[Stream]] | None = None
 ) -> Any:

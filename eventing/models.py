@@ -32,9 +32,7 @@ class StoredEvent(models.Model):
         db_table = "eventing_event"
         verbose_name = "event"
         constraints = [
-            models.UniqueConstraint(
-                fields=["category", "stream_id", "version"], name="eventing_event_stream_version"
-            ),
+            models.UniqueConstraint(fields=["category", "stream_id", "version"], name="eventing_event_stream_version"),
             models.CheckConstraint(condition=models.Q(version__gte=1), name="eventing_event_version_from_1"),
         ]
 
@@ -64,9 +62,7 @@ class LogEntry(models.Model):
 
     position = models.BigIntegerField(primary_key=True)
     # No constraint: neither side can be changed or deleted, and checking it would cost each relayed row a look-up.
-    event = models.OneToOneField(
-        StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, related_name="log"
-    )
+    event = models.OneToOneField(StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, related_name="log")
     type = models.TextField()
     published_at = models.DateTimeField(db_default=Now())
 
@@ -91,7 +87,7 @@ class RelayFailure(models.Model):
         db_table = "eventing_relay_failure"
 
     def __str__(self) -> str:
-        return f"{self.retries} × {self.error}"
+        return f"{self.retries} times: {self.error}"
 
 
 class Checkpoint(models.Model):
@@ -141,9 +137,7 @@ class Delivery(models.Model):
     id = models.BigAutoField(primary_key=True)
     subscription = models.TextField()
     partition = models.SmallIntegerField()
-    sequence = models.TextField(
-        help_text="Events of one sequence are handled in order, or wait for each other."
-    )
+    sequence = models.TextField(help_text="Events of one sequence are handled in order, or wait for each other.")
     event = models.ForeignKey(StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
     position = models.BigIntegerField()
     state = models.TextField(choices=State, default=State.WAITING)

@@ -6,6 +6,7 @@ A nudge only saves waiting for the next sweep. It may be lost with the broker, s
 from __future__ import annotations
 
 import logging
+import time
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from redis import Redis, RedisError
 
 logger = logging.getLogger(__name__)
 
+LINGER = 0.005  # seconds that a relay looks on after its last event, so that a writer needn't nudge for each of its own
 FORGOTTEN_AFTER = 5  # seconds: a nudge that was lost with its task blocks the next for no longer
 
 RELAY = "eventing.relay"
@@ -23,9 +25,16 @@ ADVANCE = "eventing.advance"
 PERFORM = "eventing.perform"
 
 
+_relay_nudged_at = -LINGER
+
+
 def nudge_relay() -> None:
-    """There are events in the outbox."""
-    _nudge(RELAY)
+    """There are events in the outbox. Whoever nudged a moment ago is sure that the relay will look again."""
+    global _relay_nudged_at
+    now = time.monotonic()
+    if now - _relay_nudged_at >= LINGER:
+        _relay_nudged_at = now
+        _nudge(RELAY)
 
 
 def nudge_advance(subscription: str, partition: int) -> None:
@@ -49,9 +58,7 @@ def taken_up(task: str, *arguments: Any) -> None:
 def _nudge(task: str, *arguments: Any, queue: str = "eventing") -> None:
     try:
         if _redis().set(_key(task, arguments), 1, nx=True, ex=FORGOTTEN_AFTER):
-            current_app.send_task(
-                task, arguments, queue=queue, retry_policy={"max_retries": 1, "interval_start": 0}
-            )
+            current_app.send_task(task, arguments, queue=queue, retry_policy={"max_retries": 1, "interval_start": 0})
     except (RedisError, OperationalError) as error:
         logger.warning("The broker can't be reached, so %s waits for the sweep: %s", task, error)
 

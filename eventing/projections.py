@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
@@ -45,9 +44,8 @@ class Projection(ReadModel[Row]):
 
     consuming = "apply"
 
-    @abstractmethod
-    def apply(self, row: Row, event: Any) -> None:
-        """Change the row as the event says. May take a third parameter, ``record``, for times and versions."""
+    apply: Callable[..., None]
+    """Change the ``row`` as the ``event`` says. A third parameter, ``record``, brings times and versions."""
 
     @cached_property
     def _takes_record(self) -> bool:
@@ -56,9 +54,7 @@ class Projection(ReadModel[Row]):
     @cached_property
     def _fields(self) -> list[str]:
         return [
-            field.attname
-            for field in self.model._meta.concrete_fields
-            if not field.primary_key and not field.generated
+            field.attname for field in self.model._meta.concrete_fields if not field.primary_key and not field.generated
         ]
 
     def project(self, records: Sequence[Record]) -> None:
@@ -70,7 +66,7 @@ class Projection(ReadModel[Row]):
             if row is None:
                 row = rows[key] = self.model(pk=key)
             if self._takes_record:
-                self.apply(row, record.event, record)  # type: ignore[call-arg]
+                self.apply(row, record.event, record)
             else:
                 self.apply(row, record.event)
         self.model._default_manager.bulk_create(
@@ -86,9 +82,8 @@ class Listing(ReadModel[Row]):
 
     consuming = "rows"
 
-    @abstractmethod
-    def rows(self, event: Any) -> Iterator[Row]:
-        """The rows that come with the event."""
+    rows: Callable[..., Iterator[Row]]
+    """The rows that come with the ``event``."""
 
     def project(self, records: Sequence[Record]) -> None:
         """Insert the rows of the batch with one statement."""
@@ -107,9 +102,7 @@ class ProjectionSubscription(Subscription):
         super().__init__(
             name=name_of(type(projection)),
             events=[
-                event
-                for event in consumed_by(getattr(projection, projection.consuming))
-                if issubclass(event, Event)
+                event for event in consumed_by(getattr(projection, projection.consuming)) if issubclass(event, Event)
             ],
             key=projection.key,
             partitions=projection.partitions,

@@ -14,7 +14,6 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from eventing import nudges
 from eventing.models import RelayFailure
 from eventing.statements import run
 from eventing.subscriptions import subscriptions_to

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 from uuid import UUID
 
 import msgspec
-from django.db import transaction
 
 from eventing import context, store
 from eventing.domain import Command, CommandRejected, Event, Rejected, Saga, TimedOut
@@ -51,6 +50,10 @@ RETURNING key, about, correlation_id
 """
 
 
+@overload
+def saga(saga_class: type[S]) -> type[S]: ...
+@overload
+def saga(*, partitions: int) -> Callable[[type[S]], type[S]]: ...
 def saga(saga_class: type[S] | None = None, *, partitions: int = 4) -> Any:
     """Let a saga consume the events that its ``react`` is annotated with."""
 

@@ -69,7 +69,7 @@ def _subscriptions(head: int) -> list[SubscriptionStatus]:
     for row in Checkpoint.objects.all():
         partitions.setdefault(row.subscription, []).append(row)
     letters: dict[str, dict[str, Any]] = {
-        row["subscription"]: row
+        row["subscription"]: dict(row)
         for row in Delivery.objects.filter(state__in=Delivery.OPEN)
         .values("subscription")
         .annotate(waiting=Count("id", filter=Q(state="waiting")), dead=Count("id", filter=Q(state="dead")))

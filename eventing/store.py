@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 from zlib import crc32
 
@@ -151,9 +151,7 @@ def read(
     at = start if start is not None else 2**31 - 1 if backwards else 1
     statement = READ_BACKWARDS if backwards else READ_FORWARDS
     while True:
-        rows = run(
-            statement, {"category": stream.category, "stream_id": stream.id, "start": at, "limit": chunk}
-        )
+        rows = run(statement, {"category": stream.category, "stream_id": stream.id, "start": at, "limit": chunk})
         yield from (record(row, position=row[12]) for row in rows)
         if len(rows) < chunk:
             return
@@ -205,7 +203,7 @@ class UnitOfWork:
                 if pending.stream in fetched:
                     _follow(fetched[pending.stream], pending.event)
             self._loaded.update(fetched)
-        return {stream: self._loaded[stream] for stream in wanted}  # type: ignore[misc]
+        return {stream: cast(A, self._loaded[stream]) for stream in wanted}
 
     def collect(self, aggregates: dict[Stream, A]) -> None:
         """Take over what the aggregates recorded."""
@@ -270,23 +268,11 @@ def queue_for(streams: Iterable[Stream]) -> None:
 
 def record(row: Sequence[Any], *, position: int = 0, key: str = "") -> Record:
     """The record in a row of RECORD_COLUMNS."""
-    id, category, stream_id, version, type, data, occurred, recorded, correlation, causation, actor, trace = (
+    event_id, category, stream_id, at, stored_name, data, occurred, recorded, correlation, causation, actor, trace = (
         row[:12]
     )
-    return Record(
-        id,
-        Stream(category, stream_id),
-        version,
-        decode(type, data),
-        occurred,
-        recorded,
-        correlation,
-        causation,
-        actor,
-        trace,
-        position,
-        key,
-    )
+    stream, event = Stream(category, stream_id), decode(stored_name, data)
+    return Record(event_id, stream, at, event, occurred, recorded, correlation, causation, actor, trace, position, key)
 
 
 def _fetch(new: dict[Stream, A]) -> dict[Stream, A]:
@@ -311,11 +297,11 @@ def _apply_events(aggregates: dict[Stream, Any], remembered: dict[Stream, Any]) 
         },
     )
     unconfirmed = dict(remembered)
-    for category, stream_id, version, event_id, type, data in rows:
+    for category, stream_id, at, event_id, stored_name, data in rows:
         stream = Stream(category, stream_id)
         aggregate = aggregates[stream]
-        if version > aggregate.version:
-            _follow(aggregate, decode(type, data))
+        if at > aggregate.version:
+            _follow(aggregate, decode(stored_name, data))
             aggregate.last_event_id = event_id
         elif aggregate.last_event_id == event_id:
             unconfirmed.pop(stream)

@@ -80,9 +80,7 @@ _subscriptions: dict[str, Subscription] = {}
 def subscribe(subscription: Subscription) -> None:
     """Make a subscription known. Two of one name are an error: they would share a checkpoint."""
     if subscription.name in _subscriptions:
-        raise ValueError(
-            f"There are two subscriptions named {subscription.name!r}: give one of them another name."
-        )
+        raise ValueError(f"There are two subscriptions named {subscription.name!r}: give one of them another name.")
     _subscriptions[subscription.name] = subscription
 
 
@@ -104,9 +102,7 @@ def subscription_named(name: str) -> Subscription:
 def subscriptions_to(types: Iterable[str]) -> list[Subscription]:
     """Those who consume any of these stored event types."""
     wanted = set(types)
-    return [
-        subscription for subscription in _subscriptions.values() if not wanted.isdisjoint(subscription.types)
-    ]
+    return [subscription for subscription in _subscriptions.values() if not wanted.isdisjoint(subscription.types)]
 
 
 def name_of(consumer: type | Callable[..., Any]) -> str:

@@ -17,10 +17,14 @@ BUDGET = 5.0  # seconds a task works before it lets others have the worker
 
 @shared_task(name=nudges.RELAY)
 def relay() -> None:
-    """Move what is committed from the outbox to the log."""
+    """Move what is committed from the outbox to the log, until nothing has come for a moment."""
     nudges.taken_up(nudges.RELAY)
-    for _ in relay_all():
-        pass
+    until = time.monotonic() + BUDGET
+    moved = 1
+    while moved and time.monotonic() < until:
+        moved = sum(relay_all())
+        time.sleep(nudges.LINGER)
+        moved += sum(relay_all())
 
 
 @shared_task(name=nudges.ADVANCE)

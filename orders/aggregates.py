@@ -6,7 +6,7 @@ from enum import Enum
 from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
-from eventing.money import CurrencyMismatch, Money, exponent
+from eventing.money import Money, exponent
 from orders.events import (
     Line,
     OrderCancelled,
@@ -43,9 +43,7 @@ class Order(Aggregate[OrderEvent], category="order"):
     status = Status.NEW
     placed: OrderPlaced | None = None
 
-    def place(
-        self, customer_id: UUID | None, lines: Sequence[Line], reference: str, payment_method: str
-    ) -> None:
+    def place(self, customer_id: UUID | None, lines: Sequence[Line], reference: str, payment_method: str) -> None:
         """Asked twice with the same contents, the order is placed once."""
         _check_lines(lines)
         _check_text("The reference", reference, LONGEST_TEXT)
@@ -120,23 +118,27 @@ class Order(Aggregate[OrderEvent], category="order"):
 def _check_lines(lines: Sequence[Line]) -> None:
     if not 1 <= len(lines) <= MOST_LINES:
         raise Rejected(f"An order has 1 to {MOST_LINES:,} lines; this one has {len(lines):,}.")
+    currency = lines[0].unit_price.currency
+    try:
+        exponent(currency)
+    except ValueError as error:
+        raise Rejected(f"Line 1: {currency!r} is not a currency that ISO 4217 gives a minor unit.") from error
     for number, line in enumerate(lines, 1):
         _check_text(f"Line {number}: the SKU", line.sku, LONGEST_SKU, blank=False)
         _check_text(f"Line {number}: the description", line.description, LONGEST_TEXT)
         if not 1 <= line.quantity <= MOST_UNITS:
             raise Rejected(f"Line {number}: a quantity is 1 to {MOST_UNITS:,}, not {line.quantity:,}.")
+        if line.unit_price.currency != currency:
+            raise Rejected(
+                f"Line {number}: an order is in one currency, and line 1 is in {currency}, "
+                f"not {line.unit_price.currency!r}. Place one order for each."
+            )
         if line.unit_price.minor < 0:
             raise Rejected(f"Line {number}: a unit price is 0 or more, not {line.unit_price}.")
 
 
 def _total(lines: Sequence[Line]) -> Money:
-    try:
-        exponent(lines[0].unit_price.currency)
-        total = Money.sum(line.unit_price * line.quantity for line in lines)
-    except CurrencyMismatch as error:
-        raise Rejected("An order is in one currency: place one order for each.") from error
-    except ValueError as error:
-        raise Rejected(f"Line 1: {error}") from error
+    total = Money.sum(line.unit_price * line.quantity for line in lines)
     if total.minor > LARGEST_TOTAL:
         raise Rejected(f"The total is {total}; the largest that can be handled is {LARGEST_TOTAL:,} minor units.")
     return total

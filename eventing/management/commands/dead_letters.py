@@ -46,18 +46,12 @@ class Command(BaseCommand):
         chosen = _chosen(letters, options["ids"], every=options["all"])
         if options["dry_run"]:
             self.stdout.write(
-                f"{len(chosen)} would be tried again."
-                if action == "retry"
-                else f"{len(chosen)} would be skipped."
+                f"{len(chosen)} would be tried again." if action == "retry" else f"{len(chosen)} would be skipped."
             )
         elif action == "retry":
-            self.stdout.write(
-                f"{deliveries.retry(Delivery.objects.filter(pk__in=chosen))} will be tried again."
-            )
+            self.stdout.write(f"{deliveries.retry(Delivery.objects.filter(pk__in=chosen))} will be tried again.")
         else:
-            skipped = deliveries.skip(
-                Delivery.objects.filter(pk__in=chosen), reason=options["reason"].strip()
-            )
+            skipped = deliveries.skip(Delivery.objects.filter(pk__in=chosen), reason=options["reason"].strip())
             self.stdout.write(f"{skipped} skipped.")
 
     def _list(self, letters: QuerySet[Delivery], *, as_json: bool) -> None:
@@ -123,9 +117,7 @@ def _chosen(letters: QuerySet[Delivery], ids: list[int], *, every: bool) -> list
     if bool(ids) == every:
         raise CommandError("Name the letters by their numbers, or say --all.", returncode=2)
     chosen = list(
-        (letters.filter(pk__in=ids) if ids else letters.filter(state=Delivery.State.DEAD)).values_list(
-            "pk", flat=True
-        )
+        (letters.filter(pk__in=ids) if ids else letters.filter(state=Delivery.State.DEAD)).values_list("pk", flat=True)
     )
     unknown = sorted(set(ids) - set(chosen))
     if unknown:

@@ -30,9 +30,7 @@ class Command(BaseCommand):
 def show(now: Status, console: Console) -> None:
     """Print the status for a person."""
     outbox = now.outbox
-    console.print(
-        f"Log: {now.head:,} events. Outbox: {outbox.backlog:,}, oldest {outbox.oldest_seconds:.1f} s."
-    )
+    console.print(f"Log: {now.head:,} events. Outbox: {outbox.backlog:,}, oldest {outbox.oldest_seconds:.1f} s.")
     if outbox.retries:
         console.print(f"The relay has failed {outbox.retries} times: {outbox.last_error}")
     table = Table("Subscription", "Kind", "State", "Lag", "Events/s", "Handled", "Waiting", "Dead")

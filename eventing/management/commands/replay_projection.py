@@ -31,9 +31,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="projections, such as orders.OrderSummaries"
-        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help="projections, such as orders.OrderSummaries")
         parser.add_argument("--all", action="store_true", help="every projection")
         parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
@@ -67,9 +65,7 @@ class Command(BaseCommand):
                 for step in replay(projection):
                     positions += step
                     rate = positions / max(time.monotonic() - started, 1e-6)
-                    progress.update(
-                        task, completed=positions, total=max(total(projection), positions), rate=rate
-                    )
+                    progress.update(task, completed=positions, total=max(total(projection), positions), rate=rate)
             except KeyboardInterrupt:
                 progress.stop()
                 self.stderr.write(

@@ -33,6 +33,4 @@ class Command(BaseCommand):
                     checkpoints.repartition(subscription)
                 except checkpoints.NotDrained as error:
                     raise CommandError(str(error)) from error
-                self.stdout.write(
-                    f"{name}: {subscription.partitions} partitions, paused. Resume it when all workers run this version."
-                )
+                self.stdout.write(f"{name}: {subscription.partitions} partitions, paused until you resume it.")

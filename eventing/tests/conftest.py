@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+from redis import Redis
+
+from eventing.tests.bank import effects, projections
+
+Program = Callable[..., "subprocess.Popen[str]"]
+InThreads = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def in_threads() -> InThreads:
+    """Run functions at once, each in a thread with a connection of its own. Returns what they returned."""
+
+    def alone(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    def run(*functions: Callable[[], Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return [future.result(timeout=120) for future in [pool.submit(alone, each) for each in functions]]
+
+    return run
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that is sent to the server from now on."""
+    sent: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noting(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        sent.append(str(query))
+        return execute(self, query, *args, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noting)
+    return sent
+
+
+@pytest.fixture
+def other_session(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the test's database that Django knows nothing of."""
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        yield other
+
+
+@pytest.fixture
+def broker(worker_id: str) -> Iterator[str]:
+    """The address of an empty Redis database that no other test uses."""
+    parts = urlsplit(settings.REDIS_URL)
+    number = 8 + int(worker_id.removeprefix("gw") if worker_id.startswith("gw") else 7)
+    address = parts._replace(path=f"/{number}").geturl()
+    with Redis.from_url(address) as redis:
+        redis.flushdb()
+        yield address
+        redis.flushdb()
+
+
+@pytest.fixture
+def program(transactional_db: None, broker: str) -> Iterator[Program]:
+    """Start ``python -m …`` with the test's database and broker; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
+                "DATABASE_URL": database_url(),
+                "REDIS_URL": broker,
+                "CELERY_BROKER_URL": broker,
+                "SECRET_KEY": settings.SECRET_KEY,
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def bank_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test changes of the bank is put back."""
+    monkeypatch.setattr(projections, "poisoned", projections.poisoned)
+    monkeypatch.setattr(effects, "post", effects.post)
+
+
+def database_url(database: str = "") -> str:
+    """The address of the test's database, or of another one of its server."""
+    known = connection.settings_dict
+    user, password = quote(str(known["USER"])), quote(str(known["PASSWORD"]))
+    return f"postgresql://{user}:{password}@{known['HOST']}:{known['PORT'] or 5432}/{database or known['NAME']}"

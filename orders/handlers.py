@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from eventing import store
+from eventing.handlers import handles
+from orders.aggregates import Order
+from orders.commands import CancelOrder, ConfirmOrder, MarkOrderDelivered, MarkOrderShipped, PlaceOrder
+
+
+@handles
+def place_order(command: PlaceOrder) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.place(command.customer_id, command.lines, command.reference, command.payment_method)
+
+
+@handles
+def confirm_order(command: ConfirmOrder) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.confirm()
+
+
+@handles
+def cancel_order(command: CancelOrder) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.cancel(command.reason)
+
+
+@handles
+def mark_order_shipped(command: MarkOrderShipped) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.mark_shipped()
+
+
+@handles
+def mark_order_delivered(command: MarkOrderDelivered) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.mark_delivered()

@@ -1,0 +1,94 @@
+"""Read models: what the log says about orders, for lists and pages. Only projections write them."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    PLACED = "placed"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+
+
+class OrderSummary(models.Model):
+    """An order in a list. Times are when it happened; ``*_recorded_at`` when the log learnt of it, which differs
+    for orders that are imported."""
+
+    order_id = models.UUIDField(primary_key=True)
+    reference = models.TextField(db_index=True)
+    customer_id = models.UUIDField(null=True)
+    status = models.TextField(choices=Status)
+    currency = models.CharField(max_length=3)
+    total_minor = models.BigIntegerField()
+    line_count = models.IntegerField()
+    units = models.BigIntegerField()
+    payment_method = models.TextField()
+    placed_at = models.DateTimeField()
+    confirmed_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+    shipped_at = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True)
+    placed_recorded_at = models.DateTimeField()
+    confirmed_recorded_at = models.DateTimeField(null=True)
+    cancelled_recorded_at = models.DateTimeField(null=True)
+    cancellation_reason = models.TextField(default="")
+    version = models.IntegerField(help_text="Events that this row has seen.")
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "order summaries"
+        ordering = ["-placed_at", "order_id"]
+        indexes = [
+            models.Index(fields=["-placed_at", "order_id"], name="orders_summary_newest"),
+            models.Index(fields=["status", "-placed_at"], name="orders_summary_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reference or self.order_id}: {self.status}"
+
+
+class OrderLine(models.Model):
+    """One line of an order, numbered from 1 as it was placed."""
+
+    pk = models.CompositePrimaryKey("order_id", "number")
+    order_id = models.UUIDField()
+    number = models.IntegerField()
+    sku = models.TextField(db_index=True)
+    description = models.TextField()
+    quantity = models.IntegerField()
+    currency = models.CharField(max_length=3)
+    unit_price_minor = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["order_id", "number"]
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.number}: {self.quantity} of {self.sku}"
+
+
+class CustomerOrder(models.Model):
+    """An order in its customer's list, newest first. Orders of guests have no customer."""
+
+    order_id = models.UUIDField(primary_key=True)
+    customer_id = models.UUIDField(null=True)
+    reference = models.TextField()
+    status = models.TextField(choices=Status)
+    currency = models.CharField(max_length=3)
+    total_minor = models.BigIntegerField()
+    placed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-placed_at", "order_id"]
+        indexes = [
+            models.Index(
+                fields=["customer_id", "-placed_at", "order_id"],
+                condition=models.Q(customer_id__isnull=False),
+                name="orders_customer_newest",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer_id}: {self.reference or self.order_id}"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eventing.projections import Listing, Projection
+from eventing.records import Record
+from orders.events import OrderCancelled, OrderConfirmed, OrderDelivered, OrderEvent, OrderPlaced, OrderShipped
+from orders.models import CustomerOrder, OrderLine, OrderSummary, Status
+
+
+class OrderSummaries(Projection[OrderSummary]):
+    """One row an order, as the order list shows it."""
+
+    key = "order_id"
+
+    def apply(self, row: OrderSummary, event: OrderEvent, record: Record) -> None:
+        row.version, row.updated_at = record.version, record.recorded_at
+        match event:
+            case OrderPlaced():
+                row.status = Status.PLACED
+                row.reference, row.customer_id = event.reference, event.customer_id
+                row.currency, row.total_minor = event.total.currency, event.total.minor
+                row.line_count, row.units = len(event.lines), sum(line.quantity for line in event.lines)
+                row.payment_method = event.payment_method
+                row.placed_at, row.placed_recorded_at = record.occurred_at, record.recorded_at
+            case OrderConfirmed():
+                row.status = Status.CONFIRMED
+                row.confirmed_at, row.confirmed_recorded_at = record.occurred_at, record.recorded_at
+            case OrderCancelled():
+                row.status, row.cancellation_reason = Status.CANCELLED, event.reason
+                row.cancelled_at, row.cancelled_recorded_at = record.occurred_at, record.recorded_at
+            case OrderShipped():
+                row.status, row.shipped_at = Status.SHIPPED, record.occurred_at
+            case OrderDelivered():
+                row.status, row.delivered_at = Status.DELIVERED, record.occurred_at
+
+
+class OrderLines(Listing[OrderLine]):
+    """The lines of every order, as they were placed."""
+
+    key = "order_id"
+
+    def rows(self, event: OrderPlaced) -> Iterator[OrderLine]:
+        for number, line in enumerate(event.lines, 1):
+            yield OrderLine(
+                order_id=event.order_id,
+                number=number,
+                sku=line.sku,
+                description=line.description,
+                quantity=line.quantity,
+                currency=line.unit_price.currency,
+                unit_price_minor=line.unit_price.minor,
+            )
+
+
+class CustomerOrders(Projection[CustomerOrder]):
+    """One row an order, as its customer's list shows it."""
+
+    key = "order_id"
+
+    def apply(self, row: CustomerOrder, event: OrderEvent, record: Record) -> None:
+        match event:
+            case OrderPlaced():
+                row.status = Status.PLACED
+                row.reference, row.customer_id = event.reference, event.customer_id
+                row.currency, row.total_minor = event.total.currency, event.total.minor
+                row.placed_at = record.occurred_at
+            case OrderConfirmed():
+                row.status = Status.CONFIRMED
+            case OrderCancelled():
+                row.status = Status.CANCELLED
+            case OrderShipped():
+                row.status = Status.SHIPPED
+            case OrderDelivered():
+                row.status = Status.DELIVERED

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from enum import Enum
+from uuid import UUID, uuid5
+
+from eventing.domain import Command, CommandRejected, Saga, TimedOut
+from eventing.sagas import saga
+from inventory.commands import ReleaseReservation, ReserveInventory
+from inventory.events import (
+    InventoryReservationFailed,
+    InventoryReserved,
+    ReservationLine,
+    ReservationReleased,
+    Shortage,
+)
+from orders.commands import CancelOrder, ConfirmOrder
+from orders.events import Line, OrderCancelled, OrderPlaced
+from payments.commands import ProcessPayment, RefundPayment
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+from shipping.commands import CancelShipment, CreateShipment
+from shipping.events import ShipmentCancelled, ShipmentCreated
+
+DEADLINE = timedelta(minutes=15)
+FORWARD = frozenset({"STARTED", "PAYMENT_PENDING", "INVENTORY_PENDING", "SHIPPING_PENDING"})
+
+
+class Step(Enum):
+    """How far one of the three steps has come, there or back."""
+
+    UNTOUCHED = "untouched"
+    ASKED = "asked"
+    DONE = "done"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+
+
+SETTLED = (Step.UNTOUCHED, Step.UNDONE)
+
+
+@saga
+class OrderFulfilment(Saga):
+    """Take the payment, reserve the stock, create the shipment, confirm the order; or undo what was done, newest first.
+
+    Stock and a shipment can be given back while their answer is still awaited. A payment can't: whether money was
+    taken isn't known before the gateway has said so, and until then the order isn't cancelled either.
+    """
+
+    begins_with = OrderPlaced
+    correlation = "order_id"
+
+    payment: Step = Step.UNTOUCHED
+    stock: Step = Step.UNTOUCHED
+    shipment: Step = Step.UNTOUCHED
+    order_cancelled: bool = False
+    lines: tuple[ReservationLine, ...] = ()
+    reason: str = ""
+
+    @property
+    def payment_id(self) -> UUID:
+        """The same for the same order, always."""
+        return uuid5(self.id, "payment")
+
+    @property
+    def shipment_id(self) -> UUID:
+        """The same for the same order, always."""
+        return uuid5(self.id, "shipment")
+
+    def react(
+        self,
+        event: OrderPlaced
+        | OrderCancelled
+        | PaymentCompleted
+        | PaymentFailed
+        | PaymentRefunded
+        | InventoryReserved
+        | InventoryReservationFailed
+        | ReservationReleased
+        | ShipmentCreated
+        | ShipmentCancelled
+        | TimedOut
+        | CommandRejected,
+    ) -> Iterator[Command]:
+        match event:
+            case OrderPlaced():
+                self.state, self.payment = "PAYMENT_PENDING", Step.ASKED
+                self.lines = _units_of_each_article(event.lines)
+                self.remind_me(after=DEADLINE)
+                yield ProcessPayment(
+                    payment_id=self.payment_id, order_id=self.id, amount=event.total, method=event.payment_method
+                )
+
+            case PaymentCompleted():
+                self.payment = Step.DONE
+                if self.state in FORWARD:
+                    self.state, self.stock = "INVENTORY_PENDING", Step.ASKED
+                    yield ReserveInventory(order_id=self.id, lines=self.lines)
+                    self.lines = ()
+                else:
+                    yield from self._undo()
+
+            case InventoryReserved() if self.state in FORWARD:
+                self.state, self.stock, self.shipment = "SHIPPING_PENDING", Step.DONE, Step.ASKED
+                yield CreateShipment(shipment_id=self.shipment_id, order_id=self.id)
+
+            case ShipmentCreated() if self.state in FORWARD:
+                self.state, self.shipment = "COMPLETED", Step.DONE
+                yield ConfirmOrder(order_id=self.id)
+
+            case InventoryReserved() | ShipmentCreated():
+                pass  # it's being given back already
+
+            case PaymentFailed():
+                self.payment = Step.UNDONE
+                yield from self._give_up(f"Payment failed: {event.message}")
+
+            case InventoryReservationFailed():
+                self.stock = Step.UNDONE
+                yield from self._give_up(_out_of_stock(event.shortages))
+
+            case OrderCancelled():
+                self.order_cancelled = True
+                yield from self._give_up(event.reason)
+
+            case TimedOut():
+                yield from self._give_up("It could not be fulfilled in time")
+
+            case PaymentRefunded():
+                self.payment = Step.UNDONE
+                yield from self._give_up("The payment was refunded")
+
+            case ReservationReleased():
+                self.stock = Step.UNDONE
+                yield from self._give_up("The stock was released")
+
+            case ShipmentCancelled():
+                self.shipment = Step.UNDONE
+                yield from self._give_up("The shipment was cancelled")
+
+            case CommandRejected():
+                yield from self._refused(event.command, event.reason)
+
+    def _give_up(self, reason: str) -> Iterator[Command]:
+        if self.state == "COMPLETED":
+            return
+        if self.state in FORWARD:
+            self.state, self.reason = "COMPENSATING", reason
+        yield from self._undo()
+
+    def _undo(self) -> Iterator[Command]:
+        """Ask for everything to be undone that can be by now; what still can't be is asked for when it's known."""
+        if self.shipment in (Step.ASKED, Step.DONE):
+            self.shipment = Step.UNDOING
+            yield CancelShipment(shipment_id=self.shipment_id)
+        if self.stock in (Step.ASKED, Step.DONE):
+            self.stock = Step.UNDOING
+            yield ReleaseReservation(order_id=self.id)
+        if self.payment is Step.DONE:
+            self.payment = Step.UNDOING
+            yield RefundPayment(payment_id=self.payment_id)
+        if self.payment is not Step.ASKED and not self.order_cancelled:
+            self.order_cancelled = True
+            yield CancelOrder(order_id=self.id, reason=self.reason)
+        if self.state == "COMPENSATING" and all(step in SETTLED for step in (self.payment, self.stock, self.shipment)):
+            self.state = "COMPENSATED"
+
+    def _refused(self, command: Command, reason: str) -> Iterator[Command]:
+        match command:
+            case ConfirmOrder():
+                self.state = "SHIPPING_PENDING"  # it was cancelled a moment before: OrderCancelled is on its way
+            case ProcessPayment():
+                self.payment = Step.UNTOUCHED
+                yield from self._give_up(reason)
+            case ReserveInventory():
+                self.stock = Step.UNTOUCHED
+                yield from self._give_up(reason)
+            case CreateShipment():
+                self.shipment = Step.UNTOUCHED
+                yield from self._give_up(reason)
+            case _:
+                self.state, self.reason = "FAILED", f"{type(command).__name__} was refused: {reason}"
+
+
+def _units_of_each_article(lines: Sequence[Line]) -> tuple[ReservationLine, ...]:
+    units = Counter[str]()
+    for line in lines:
+        units[line.sku] += line.quantity
+    return tuple(ReservationLine(sku=sku, quantity=quantity) for sku, quantity in units.items())
+
+
+def _out_of_stock(shortages: Sequence[Shortage]) -> str:
+    named = ", ".join(f"{each.sku} ({each.wanted:,} wanted, {each.available:,} available)" for each in shortages[:3])
+    more = f" and {len(shortages) - 3:,} more" if len(shortages) > 3 else ""
+    return f"Out of stock: {named}{more}"

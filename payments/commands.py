@@ -1,0 +1,44 @@
+"""What can be asked of payments."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from eventing.domain import Command, Value
+from eventing.money import Money
+
+
+class Charged(Value):
+    """The gateway took the money, and calls the charge ``reference``."""
+
+    reference: str
+
+
+class Declined(Value):
+    """The gateway took nothing. ``code`` is for programs, ``message`` for people."""
+
+    code: str
+    message: str
+
+
+class ProcessPayment(Command):
+    payment_id: UUID
+    order_id: UUID
+    amount: Money
+    method: str
+
+
+class RecordPayment(Command):
+    payment_id: UUID
+    outcome: Charged | Declined
+
+
+class RefundPayment(Command):
+    """Give all of it back."""
+
+    payment_id: UUID
+
+
+class RecordRefund(Command):
+    payment_id: UUID
+    reference: str

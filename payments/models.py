@@ -1,0 +1,80 @@
+"""Read models, which only projections write; and the simulated gateway's ledger, which only the gateway writes."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    REQUESTED = "requested"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+
+
+class PaymentSummary(models.Model):
+    """A payment in a list. Amounts are in minor units; references are the gateway's."""
+
+    payment_id = models.UUIDField(primary_key=True)
+    order_id = models.UUIDField(db_index=True)
+    status = models.TextField(choices=Status)
+    currency = models.CharField(max_length=3)
+    amount_minor = models.BigIntegerField()
+    refunded_minor = models.BigIntegerField(default=0)
+    method = models.TextField(default="")
+    charge_reference = models.TextField(default="", db_index=True)
+    refund_reference = models.TextField(default="")
+    decline_code = models.TextField(default="")
+    decline_message = models.TextField(default="")
+    requested_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, help_text="When it was completed or failed.")
+    refunded_at = models.DateTimeField(null=True)
+    version = models.IntegerField(help_text="Events that this row has seen.")
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "payment summaries"
+        ordering = ["-requested_at", "payment_id"]
+        indexes = [
+            models.Index(fields=["-requested_at", "payment_id"], name="payments_summary_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.payment_id}: {self.status}"
+
+
+class GatewayEntry(models.Model):
+    """What the simulated gateway did for one idempotency key: its own record, to be compared with ours."""
+
+    class Kind(models.TextChoices):
+        CHARGE = "charge"
+        REFUND = "refund"
+
+    class Outcome(models.TextChoices):
+        SUCCEEDED = "succeeded"
+        DECLINED = "declined"
+        LOST = "lost", "lost on the way"
+
+    key = models.TextField(primary_key=True)
+    kind = models.TextField(choices=Kind)
+    amount_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    method = models.TextField()
+    charge = models.TextField(db_index=True, help_text="The charge that a refund gives back.")
+    outcome = models.TextField(choices=Outcome)
+    reference = models.TextField(db_index=True)
+    code = models.TextField(help_text="Why it was declined.")
+    asks = models.IntegerField(help_text="How often this was asked for.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "gateway ledger entry"
+        verbose_name_plural = "gateway ledger"
+        ordering = ["-created_at", "key"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(amount_minor__gt=0), name="payments_gateway_amount_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}: {self.outcome}"

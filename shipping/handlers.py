@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from eventing import store
+from eventing.handlers import handles
+from shipping.aggregates import Shipment
+from shipping.commands import CancelShipment, CreateShipment, DeliverShipment, DispatchShipment, RecordBooking
+
+
+@handles
+def create_shipment(command: CreateShipment) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.request(command.order_id)
+
+
+@handles
+def record_booking(command: RecordBooking) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.record_booking(command.tracking_number)
+
+
+@handles
+def dispatch_shipment(command: DispatchShipment) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.dispatch()
+
+
+@handles
+def deliver_shipment(command: DeliverShipment) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.deliver()
+
+
+@handles
+def cancel_shipment(command: CancelShipment) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.cancel()
