@@ -9,15 +9,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 
-class _E:
-    database_url = __import__("os").environ.get("DATABASE_URL")
-    redis_url = __import__("os").environ.get("REDIS_URL")
-    secret_key = "x"
-
-
-def running_servers(p):
-    return _E
-
+from config.embedded import running_servers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -37,9 +29,9 @@ def _required(name: str, embedded: str | None) -> str:
 
 
 _missing: list[str] = []
-DATABASE_URL = _required("DATABASE_URL", _embedded.database_url if _embedded else None)
-REDIS_URL = _required("REDIS_URL", _embedded.redis_url if _embedded else None)
-SECRET_KEY = _required("SECRET_KEY", _embedded.secret_key if _embedded else None)
+DATABASE_URL = _required("DATABASE_URL", _embedded.database_url)
+REDIS_URL = _required("REDIS_URL", _embedded.redis_url)
+SECRET_KEY = _required("SECRET_KEY", _embedded.secret_key)
 if _missing:
     raise ImproperlyConfigured(
         f"Not set: {', '.join(_missing)}. Set them in the environment or in .env (see .env.example), "

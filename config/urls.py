@@ -1,6 +1,26 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from config import health, problems
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("orders.urls")),
+    path("api/v1/", include("inventory.urls")),
+    path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path("^api/", problems.nothing_here),
+    path("livez", health.livez),
+    path("readyz", health.readyz),
+    path("problems/", problems.problems_page, name="problems"),
+    path("problems/<slug:code>", problems.problem_page, name="problem"),
+]
+handler400 = problems.cannot_be_read
+handler403 = problems.not_allowed
+handler404 = problems.nothing_here
+handler500 = problems.went_wrong

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import OperationalError, transaction
 
@@ -142,15 +142,25 @@ def retry_due(subscription: Subscription, partition: int) -> bool:
 
 def remind_due(subscription: Subscription, partition: int) -> bool:
     """Handle a reminder that is due, unless there are events that come first. Returns whether there was one."""
+    reminder = subscription.due(partition)
+    if reminder is None:
+        return False
     with transaction.atomic():
-        return bool(run(IDLE, {"subscription": subscription.name, "partition": partition})) and subscription.remind(
-            partition
-        )
+        if run(IDLE, {"subscription": subscription.name, "partition": partition}):
+            subscription.remind(reminder, partition)
+    return True
 
 
 def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:
     """The next records that concern a partition."""
-    rows = run(
+    rows = _rows(subscription, partition, after=after, until=until, limit=limit)
+    return [record(row, position=row[12], key=row[13]) for row in rows]
+
+
+def _rows(
+    subscription: Subscription, partition: int, *, after: int, until: int, limit: int
+) -> list[tuple[Any, ...]]:
+    return run(
         READ_BY_FIELD if subscription.key else READ_BY_STREAM,
         {
             "after": after,
@@ -162,7 +172,6 @@ def read(subscription: Subscription, partition: int, *, after: int, until: int, 
             **({"key": subscription.key} if subscription.key else {}),
         },
     )
-    return [record(row, position=row[12], key=row[13]) for row in rows]
 
 
 def _begin(subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int) -> Begun | None:
@@ -188,34 +197,27 @@ def _handle(subscription: Subscription, partition: int, state: Checkpoint.State,
         if not _hold(subscription, partition, state, begun):
             return False
         records = read(subscription, partition, after=begun.position, until=begun.head, limit=begun.size)
-        free = deliveries.queue_behind_parked(subscription, partition, records)
-        handled = _handle_free(subscription, partition, records, free)
-        position = _position_after(records, handled, begun)
-        _move(subscription, partition, position, len(free), time.monotonic() - started)
+        blocked = deliveries.blocked(subscription, records)
+        free = [record for record in records if record.key not in blocked]
+        handled = subscription.handle(free, partition) if free else 0
+        done = records if handled == len(free) else records[: records.index(free[handled])]
+        deliveries.schedule(subscription, partition, [record for record in done if record.key in blocked])
+        seen_all = len(done) == len(records) < begun.size
+        position = begun.head if seen_all else done[-1].position
+        _move(subscription, partition, position, handled, time.monotonic() - started)
     return True
-
-
-def _handle_free(subscription: Subscription, partition: int, records: Sequence[Record], free: Sequence[Record]) -> int:
-    """Handle the records that wait for nobody; returns how many of all the records are dealt with by then."""
-    if not free:
-        return len(records)
-    handled = subscription.handle(free, partition)
-    return len(records) if handled == len(free) else records.index(free[handled])
-
-
-def _position_after(records: Sequence[Record], handled: int, begun: Begun) -> int:
-    """Past everything up to the head when there was nothing left, else past the last record that was handled."""
-    return begun.head if handled == len(records) < begun.size else records[handled - 1].position
 
 
 def _park(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun, error: Exception) -> bool:
     with transaction.atomic():
         if not _hold(subscription, partition, state, begun):
             return False
-        records = read(subscription, partition, after=begun.position, until=begun.head, limit=1)
-        for failed in records:
+        position = begun.head
+        for row in _rows(subscription, partition, after=begun.position, until=begun.head, limit=1):
+            failed = deliveries.Entry(sequence=row[13], event_id=row[0], position=row[12])
             deliveries.park(subscription, partition, failed, error)
-        _move(subscription, partition, _position_after(records, len(records), begun), 0, 1)
+            position = failed.position
+        _move(subscription, partition, position, 0, 1)
     return True
 
 

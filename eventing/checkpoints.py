@@ -7,8 +7,16 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from eventing.models import Checkpoint, LogEntry
+from eventing.models import Checkpoint, Delivery, LogEntry
+from eventing.statements import run
 from eventing.subscriptions import Subscription, subscriptions
+
+
+# By the same rule as events, so that a saga's reminders come to the partition that its events come to.
+SPLIT_TIMERS = """
+UPDATE eventing_timer SET partition = get_byte(sha256(convert_to(key::text, 'UTF8')), 0) %% %(partitions)s
+WHERE saga = %(saga)s
+"""
 
 
 class NotDrained(Exception):
@@ -69,10 +77,12 @@ def repartition(subscription: Subscription) -> None:
     with transaction.atomic():
         rows = list(Checkpoint.objects.select_for_update().filter(subscription=subscription.name))
         positions = {row.position for row in rows}
-        if len(positions) != 1 or any(row.state != Checkpoint.State.PAUSED for row in rows):
+        waiting = Delivery.objects.filter(subscription=subscription.name, state__in=Delivery.OPEN).count()
+        if len(positions) != 1 or waiting or any(row.state != Checkpoint.State.PAUSED for row in rows):
             raise NotDrained(
-                f"The partitions of {subscription.name} are at {sorted(positions)}. Let it catch up while nothing is "
-                f"recorded, pause it with `manage.py subscriptions pause {subscription.name}`, and try again."
+                f"The partitions of {subscription.name} are at {sorted(positions)}, and {waiting} events of it wait "
+                "apart. Let it catch up while nothing is recorded, settle its dead letters, pause it with "
+                f"`manage.py subscriptions pause {subscription.name}`, and try again."
             )
         Checkpoint.objects.filter(subscription=subscription.name).delete()
         Checkpoint.objects.bulk_create(
@@ -84,3 +94,4 @@ def repartition(subscription: Subscription) -> None:
             )
             for partition in range(subscription.partitions)
         )
+        run(SPLIT_TIMERS, {"saga": subscription.name, "partitions": subscription.partitions})

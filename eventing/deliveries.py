@@ -11,7 +11,8 @@ import random
 import traceback
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
@@ -78,44 +79,53 @@ class NeverEnded(Exception):
     """An event was begun as often as it may be, and not ended once: it may kill its worker."""
 
 
+class Entry(NamedTuple):
+    """An event to be delivered apart, which may be one that can't even be read."""
+
+    sequence: str
+    event_id: UUID
+    position: int
+
+
 class Claim(NamedTuple):
     """One attempt at a delivery that is ours to make."""
 
     id: int
     attempt: int
     partition: int
-    record: Record
+    sequence: str
+    position: int
+    row: tuple[Any, ...]
+
+    @property
+    def record(self) -> Record:
+        """What is to be delivered. Raises UnknownEvent or msgspec.ValidationError when it can't be read."""
+        return record(self.row, position=self.position, key=self.sequence)
 
 
 def schedule(subscription: Subscription, partition: int, records: Sequence[Record]) -> None:
     """Let records be delivered one by one, each when those of its sequence before it are finished."""
-    _insert(subscription, partition, records)
+    if records:
+        _insert(subscription, partition, [Entry(record.key, record.id, record.position) for record in records])
 
 
-def queue_behind_parked(subscription: Subscription, partition: int, records: Sequence[Record]) -> list[Record]:
-    """Put records whose sequence is blocked behind those that block it. Returns the records that are free."""
+def blocked(subscription: Subscription, records: Sequence[Record]) -> set[str]:
+    """The sequences among those of the records that wait for a person or another attempt."""
     if not records:
-        return []
-    blocked = {
-        row[0]
-        for row in run(
-            BLOCKED,
-            {"subscription": subscription.name, "sequences": list({record.key for record in records})},
-        )
-    }
-    waiting = [record for record in records if record.key in blocked]
-    if waiting:
-        schedule(subscription, partition, waiting)
-    return [record for record in records if record.key not in blocked]
+        return set()
+    sequences = list({record.key for record in records})
+    return {row[0] for row in run(BLOCKED, {"subscription": subscription.name, "sequences": sequences})}
 
 
-def park(subscription: Subscription, partition: int, record: Record, error: Exception) -> None:
-    """Set a record that failed aside, to be tried again; what follows in its sequence waits for it."""
-    logger.warning("%s: %s of %s is parked: %r", subscription.name, record.event.stored_name, record.stream, error)
+def park(subscription: Subscription, partition: int, failed: Entry, error: Exception) -> None:
+    """Set an event that failed aside, to be tried again; what follows in its sequence waits for it."""
+    logger.warning(
+        "%s: the event at %s, of %s, is parked: %r", subscription.name, failed.position, failed.sequence, error
+    )
     _insert(
         subscription,
         partition,
-        [record],
+        [failed],
         delay=back_off(1),
         attempts=1,
         error=describe(error),
@@ -141,10 +151,10 @@ def _take(subscription: Subscription, partition: int | None, limit: int) -> list
     events = {row[0]: row for row in run(RECORDS, {"ids": [row[1] for row in rows]})} if rows else {}
     return sorted(
         (
-            Claim(delivery_id, attempts, partition, record(events[event_id], position=position, key=sequence))
+            Claim(delivery_id, attempts, partition, sequence, position, events[event_id])
             for delivery_id, event_id, position, sequence, attempts, partition in rows
         ),
-        key=lambda claim: claim.record.position,
+        key=lambda claim: claim.position,
     )
 
 
@@ -158,10 +168,10 @@ def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
     last = claim.attempt >= subscription.attempts
     logger.log(
         logging.ERROR if last else logging.WARNING,
-        "%s: %s of %s failed, attempt %s of %s: %r",
+        "%s: the event at %s, of %s, failed, attempt %s of %s: %r",
         subscription.name,
-        claim.record.event.stored_name,
-        claim.record.stream,
+        claim.position,
+        claim.sequence,
         claim.attempt,
         subscription.attempts,
         error,
@@ -224,7 +234,7 @@ def trace_of(error: Exception) -> str:
 def _insert(
     subscription: Subscription,
     partition: int,
-    records: Sequence[Record],
+    entries: Sequence[Entry],
     *,
     delay: timedelta = timedelta(0),
     attempts: int = 0,
@@ -236,9 +246,9 @@ def _insert(
         {
             "subscription": subscription.name,
             "partition": partition,
-            "sequences": [record.key for record in records],
-            "event_ids": [record.id for record in records],
-            "positions": [record.position for record in records],
+            "sequences": [entry.sequence for entry in entries],
+            "event_ids": [entry.event_id for entry in entries],
+            "positions": [entry.position for entry in entries],
             "attempts": attempts,
             "error": error,
             "traceback": trace,

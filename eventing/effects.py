@@ -110,11 +110,11 @@ def perform_due(effect: EffectSubscription, *, budget: float) -> bool:
 def _attempt(effect: EffectSubscription, claims: Sequence[Claim]) -> list[Outcome]:
     outcomes = []
     for claim in claims:
-        with context.because_of(context.following(claim.record, actor=effect.name)):
-            try:
+        try:
+            with context.because_of(context.following(claim.record, actor=effect.name)):
                 outcomes.append(Outcome(claim, effect.perform(claim)))
-            except Exception as error:
-                deliveries.fail(effect, claim, error)
+        except Exception as error:
+            deliveries.fail(effect, claim, error)
     return outcomes
 
 

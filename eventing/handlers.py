@@ -6,7 +6,7 @@ import inspect
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar, get_type_hints, overload
 
@@ -81,19 +81,26 @@ def dispatch(command: Command) -> list[store.Pending]:
 
     Raises Rejected when the domain refuses, and ConflictError when others were first each time.
     """
+    return dispatch_all([command])
+
+
+def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
+    """Carry out commands together: all of them, or none when one is refused. Returns and raises as `dispatch` does."""
+    if store.is_in_unit_of_work():
+        raise RuntimeError("A handler can't dispatch: a conflict would repeat only a part of the work. Edit instead.")
     with context.because_of(context.current()):
         for attempt in range(CONFLICT_ATTEMPTS):
             try:
-                return _carry_out([command])
+                return _carry_out(commands)
             except store.ConflictError as conflict:
                 if attempt == CONFLICT_ATTEMPTS - 1:
                     raise
-                logger.debug("%s; trying %s again.", conflict, type(command).__name__)
+                logger.debug("%s Trying again.", conflict)
                 time.sleep(random.uniform(0, CONFLICT_PAUSE * 2**attempt))  # noqa: S311 - no secret
     raise AssertionError("unreachable")
 
 
-def _carry_out(commands: list[Command]) -> list[store.Pending]:
+def _carry_out(commands: Sequence[Command]) -> list[store.Pending]:
     streams = locks_of(commands)
     with _transaction(needed=bool(streams)), store.unit_of_work() as work:
         store.queue_for(streams)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from functools import cache
 from typing import Self
 
 from iso4217 import Currency
 
 from eventing.domain import Value
+
+DIGITS = 30  # more than any amount has: what is longer is no amount, and nothing is ever rounded
+EXACT = Context(prec=DIGITS, Emax=DIGITS, traps=[Inexact, InvalidOperation, Overflow])
 
 
 class CurrencyMismatch(ValueError):
@@ -25,7 +28,7 @@ def exponent(currency: str) -> int:
     return places
 
 
-class Money(Value, order=True):
+class Money(Value):
     """An amount in the currency's smallest unit: ``Money(minor=255, currency="GBP")`` is £2.55."""
 
     currency: str
@@ -35,9 +38,9 @@ class Money(Value, order=True):
     def parse(cls, text: str, currency: str) -> Self:
         """The amount that a decimal text such as ``"2.55"`` names. Raises ValueError when it isn't exact."""
         try:
-            scaled = Decimal(text).scaleb(exponent(currency))
+            scaled = EXACT.scaleb(Decimal(text), exponent(currency))
             minor = int(scaled)
-        except (InvalidOperation, OverflowError, ValueError) as error:
+        except (ArithmeticError, ValueError) as error:
             raise ValueError(f"{text!r} is not an amount of {currency}.") from error
         if scaled != minor:
             raise ValueError(f"{text!r} has more decimal places than {currency} has.")
@@ -61,10 +64,16 @@ class Money(Value, order=True):
     def __mul__(self, times: int) -> Money:
         return Money(minor=self.minor * times, currency=self.currency)
 
+    def __lt__(self, other: Money) -> bool:
+        return self.minor < self._same(other)
+
+    def __le__(self, other: Money) -> bool:
+        return self.minor <= self._same(other)
+
     def __str__(self) -> str:
-        return f"{Decimal(self.minor).scaleb(-exponent(self.currency))} {self.currency}"
+        return f"{EXACT.scaleb(Decimal(self.minor), -exponent(self.currency))} {self.currency}"
 
     def _same(self, other: Money) -> int:
         if other.currency != self.currency:
-            raise CurrencyMismatch(f"{self.currency} and {other.currency} can't be added.")
+            raise CurrencyMismatch(f"{self.currency} and {other.currency} can't be added or compared.")
         return other.minor

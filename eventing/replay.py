@@ -64,7 +64,7 @@ def _begin(projection: ProjectionSubscription) -> None:
         with connection.cursor() as cursor:
             table = connection.ops.quote_name(projection.projection.model._meta.db_table)
             cursor.execute(f"TRUNCATE {table}")
-        Delivery.objects.filter(subscription=projection.name, state__in=Delivery.OPEN).delete()
+        Delivery.objects.filter(subscription=projection.name).delete()
         rows.update(state=Checkpoint.State.REPLAYING, position=0, attempts=0, careful_until=0)
 
 

@@ -15,7 +15,7 @@ from eventing.handlers import handler_of, locks_of
 from eventing.models import SagaInstance
 from eventing.records import Record
 from eventing.statements import run
-from eventing.subscriptions import Subscription, consumed_by, name_of, subscribe
+from eventing.subscriptions import Reminder, Subscription, consumed_by, name_of, subscribe
 
 S = TypeVar("S", bound=Saga)
 
@@ -39,14 +39,31 @@ ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
 
 FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s)"
 
-# One at a time: the saga's answer may send commands, and each reminder is a transaction of its own.
-DUE = """
-DELETE FROM eventing_timer WHERE id = (
-    SELECT id FROM eventing_timer
+# The first reminder that is due, of a saga that no parked event blocks, once the partition has seen everything. It is
+# put off before it is handled, so that one which fails, or takes its worker with it, keeps no other waiting.
+PUT_OFF = """
+UPDATE eventing_timer SET due_at = statement_timestamp() + %(delay)s WHERE id = (
+    SELECT id FROM eventing_timer timer
     WHERE saga = %(saga)s AND partition = %(partition)s AND due_at <= statement_timestamp()
+        AND EXISTS (
+            SELECT FROM eventing_checkpoint
+            WHERE subscription = %(saga)s AND partition = %(partition)s AND state = 'running'
+                AND position >= (SELECT coalesce(max(position), 0) FROM eventing_log)
+        )
+        AND NOT EXISTS (
+            SELECT FROM eventing_delivery
+            WHERE subscription = %(saga)s AND sequence = timer.key::text AND state IN ('waiting', 'dead')
+        )
     ORDER BY due_at LIMIT 1
+    FOR UPDATE SKIP LOCKED
 )
-RETURNING key, about, correlation_id
+RETURNING id, due_at
+"""
+DELAY = timedelta(seconds=10)
+
+# Unless the saga has replaced it meanwhile, or ended.
+TAKE = """
+DELETE FROM eventing_timer WHERE id = %(id)s AND due_at = %(due_at)s RETURNING key, about, correlation_id
 """
 
 
@@ -110,14 +127,18 @@ class SagaSubscription(Subscription):
         self._take(steps, partition)
         return len(first)
 
-    def remind(self, partition: int) -> bool:
-        """Let the saga whose reminder is due first react to it, in the running transaction."""
-        due = run(DUE, {"saga": self.name, "partition": partition})
-        for key, about, correlation_id in due:
+    def due(self, partition: int) -> Reminder | None:
+        """The reminder that is due first."""
+        for timer_id, due_at in run(PUT_OFF, {"saga": self.name, "partition": partition, "delay": DELAY}):
+            return Reminder(timer_id, due_at)
+        return None
+
+    def remind(self, reminder: Reminder, partition: int) -> None:
+        """Let a saga react to its reminder, in the running transaction."""
+        for key, about, correlation_id in run(TAKE, reminder._asdict()):
             cause = context.Cause(correlation_id=correlation_id, actor=self.name)
             sagas = self._load([key])
             self._take([Step(running, TimedOut(about=about), cause) for running in sagas.values()], partition)
-        return bool(due)
 
     def _take(self, steps: Sequence[Step], partition: int) -> None:
         commands = [list(step.saga.react(step.event)) for step in steps]

@@ -133,8 +133,14 @@ def append(stream: Stream, events: Sequence[Event], *, expected: int) -> None:
 
 
 def append_all(appends: Sequence[Append]) -> None:
-    """Append to several streams, all or nothing, in one statement. Raises ConflictError."""
+    """Append to several streams, all or nothing, in one statement. Raises ConflictError, and ValueError when two
+    appends to one stream don't follow each other."""
     cause = context.current()
+    ends: dict[Stream, int] = {}
+    for stream, expected, events in appends:
+        if ends.get(stream, expected) != expected:
+            raise ValueError(f"Appends to {stream} have a gap: {ends[stream]} is followed by {expected}.")
+        ends[stream] = expected + len(events)
     _write(
         [
             Pending(uuid7(), stream, expected + offset, event, cause)
@@ -181,7 +187,7 @@ def edit(kind: type[A], id: UUID | str) -> Iterator[A]:
 @contextmanager
 def edit_all(kind: type[A], ids: Iterable[UUID | str]) -> Iterator[dict[Any, A]]:
     """Several aggregates of one kind, loaded with one query and appended together."""
-    with unit_of_work() as work:
+    with unit_of_work() as work, work.attempt():
         aggregates = work.load({Stream.of(kind, id): kind(id) for id in ids})
         yield {aggregate.id: aggregate for aggregate in aggregates.values()}
         work.collect(aggregates)
@@ -234,7 +240,8 @@ class UnitOfWork:
         if written:
             _write(written)
             for item in written:
-                loaded[item.stream].last_event_id = item.id
+                if (aggregate := loaded.get(item.stream)) is not None:  # `attempt` may have let go of it
+                    aggregate.last_event_id = item.id
         transaction.on_commit(lambda: recent.remember(loaded))
         return written
 
@@ -255,6 +262,11 @@ def unit_of_work() -> Iterator[UnitOfWork]:
         work.flush()
     finally:
         _work.reset(token)
+
+
+def is_in_unit_of_work() -> bool:
+    """Whether what is recorded now is appended later, together with what others recorded."""
+    return _work.get() is not None
 
 
 def queue_for(streams: Iterable[Stream]) -> None:

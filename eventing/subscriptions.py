@@ -10,7 +10,8 @@ import inspect
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from django.conf import settings
 
@@ -19,6 +20,13 @@ from eventing.domain import Event
 from eventing.records import Record
 
 MOST_PARTITIONS = 256  # the partition comes from one byte of a hash
+
+
+class Reminder(NamedTuple):
+    """A reminder by its number, and the time that it's put off to while it is handled."""
+
+    id: int
+    due_at: datetime
 
 
 class Subscription(ABC):
@@ -57,9 +65,12 @@ class Subscription(ABC):
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Handle the first of these records, all in the running transaction. Returns how many, at least one."""
 
-    def remind(self, partition: int) -> bool:
-        """Handle a reminder that is due, in the running transaction. Returns whether there was one."""
-        return False
+    def due(self, partition: int) -> Reminder | None:
+        """A reminder that is due, if there is one. It's due again after a moment, unless it's handled by then."""
+        return None
+
+    def remind(self, reminder: Reminder, partition: int) -> None:
+        """Handle a reminder, in the running transaction, unless that isn't needed any more."""
 
     def nudge(self) -> None:
         """Tell the workers that there's something new for every partition."""

@@ -81,8 +81,8 @@ def account_for(data: Path) -> Account:
         raise PermissionError(
             f"PostgreSQL refuses to run as {'root' if own.uid == ROOT else f'uid {own.uid}, which has no name'}, "
             f"no other account ({' or '.join(ACCOUNTS)}) can reach {data.parent}, and user namespaces aren't "
-            "permitted. Use a directory that everybody may enter (WAYBILL_STATE=/var/lib/waybill), an ordinary account, "
-            "or a running server (DATABASE_URL)."
+            "permitted. Use a directory that everybody may enter (WAYBILL_STATE=/var/lib/waybill), an ordinary "
+            "account, or a running server (DATABASE_URL)."
         ) from None
     return borrowed
 

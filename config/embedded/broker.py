@@ -102,6 +102,7 @@ class EmbeddedBroker:
         # A file, so that the password isn't in the list of processes.
         self._state.write("broker.conf", self._configuration())
         log = self._state.path / "server.log"
+        log.touch(mode=0o600)
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
                 [server, self._state.path / "broker.conf"],

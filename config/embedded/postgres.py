@@ -205,6 +205,7 @@ class EmbeddedPostgres:
         settings = SETTINGS | ({} if self._durable else FORGETFUL)
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         log = self._state.path / "server.log"
+        log.touch(mode=0o600)
         began = time.monotonic()
         while True:
             with log.open("ab") as output:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(RuntimeError):
     """Somebody else is using the state directory."""
 
 

@@ -72,9 +72,7 @@ class MalformedFile(Exception):
     lies in no line or column.
     """
 
-    def __init__(
-        self, path: Path, problem: str, *, line: int | None = None, column: str | None = None
-    ) -> None:
+    def __init__(self, path: Path, problem: str, *, line: int | None = None, column: str | None = None) -> None:
         self.path, self.problem, self.line, self.column = path, problem, line, column
         name = str(path) if str(path).isprintable() else repr(str(path))
         where = name if line is None else f"{name}, line {line}"

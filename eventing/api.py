@@ -1,0 +1,165 @@
+"""What the APIs of all contexts share: strict input, money, and commands on behalf of a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from eventing import context, handlers
+from eventing.domain import Command
+from eventing.money import Money, exponent
+from eventing.store import Pending
+
+ETAG = OpenApiParameter(
+    "ETag", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 201], description="The version, in quotes."
+)
+LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201])
+
+LARGEST_AMOUNT = 2**53 - 1  # the largest whole number that every reader of JSON keeps exact
+
+# Control characters and lines' ends, halves of a character, and marks that make text read in another order than it has.
+_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def carry_out(command: Command, request: Request) -> list[Pending]:
+    """Dispatch a command on behalf of the request's user. Raises what `handlers.dispatch` raises."""
+    with context.acting(actor=request.user.get_username(), traceparent=traceparent(request)):
+        return handlers.dispatch(command)
+
+
+def etag(version: int) -> str:
+    """The version of an aggregate as an entity tag."""
+    return f'"{version}"'
+
+
+def traceparent(request: Request | HttpRequest) -> str:
+    """The request's W3C traceparent header; empty when there is none, or none that is valid."""
+    given = request.headers.get("traceparent", "")
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
+def trace_id(request: Request | HttpRequest) -> str:
+    """The trace that the request says it belongs to, as 32 hexadecimal digits; empty when it says none."""
+    return traceparent(request)[3:35]
+
+
+class Strict(serializers.Serializer[Any]):
+    """Refuses what it doesn't know, so that a misspelt field is an error and not a field left out."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = data.keys() - self.fields.keys() if isinstance(data, Mapping) else ()
+        errors = {_as_pointer(name): [_unknown(self.fields)] for name in sorted(unknown)}
+        try:
+            value = super().to_internal_value(data)
+        except ValidationError as invalid:
+            raise ValidationError({**invalid.detail, **errors} if errors else invalid.detail) from None
+        if errors:
+            raise ValidationError(errors)
+        return value
+
+
+class Text(serializers.CharField):
+    """One line of text, kept as it is."""
+
+    default_error_messages = {"unreadable": "This has characters that can't be shown, such as control characters."}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not self.allow_blank and not data.strip():
+            self.fail("blank")
+        if _UNREADABLE.search(data):
+            self.fail("unreadable")
+        return data
+
+
+class Code(Text):
+    """Text that names something: what looks the same is the same, so nothing in it is invisible."""
+
+    default_error_messages = {"invisible": "This has invisible characters, or spaces before or after it."}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not text.isprintable() or text != text.strip():
+            self.fail("invisible")
+        return text
+
+
+class WholeNumber(serializers.IntegerField):
+    """A JSON number without a fraction: not a text, not 1.0, not true."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Identifier(serializers.UUIDField):
+    """A UUID as RFC 9562 writes it, with hyphens."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str) or len(data) != 36:
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class MoneySerializer(Strict):
+    """An amount in the currency's **minor unit**, always a whole number: `{"amount": 1999, "currency": "GBP"}` is
+    19.99 pounds, and `{"amount": 1999, "currency": "JPY"}` is 1999 yen."""
+
+    amount = WholeNumber(min_value=0, max_value=LARGEST_AMOUNT, help_text="Minor units: pence, cents, yen.")
+    currency = serializers.CharField(help_text="Three letters of ISO 4217.")
+
+    def validate_currency(self, currency: str) -> str:
+        try:
+            exponent(currency)
+        except ValueError:
+            raise ValidationError("This is not a currency that ISO 4217 gives a minor unit.") from None
+        return currency
+
+    def to_internal_value(self, data: Any) -> Money:
+        value = super().to_internal_value(data)
+        return Money(minor=value["amount"], currency=value["currency"])
+
+    def to_representation(self, instance: Money) -> dict[str, Any]:
+        return {"amount": instance.minor, "currency": instance.currency}
+
+
+class Paging(Strict):
+    """What every list can be asked for."""
+
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=200, help_text="Entries a page.")
+    cursor = Text(required=False, max_length=500, help_text="From the link to the `next` or `previous` page.")
+
+
+def query(request: Request, allowed: type[Strict]) -> dict[str, Any]:
+    """The query parameters of a request. Raises ValidationError, which names the unknown and the repeated too."""
+    repeated = {name: ["Give it once."] for name, values in request.query_params.lists() if len(values) > 1}
+    if repeated:
+        raise ValidationError(repeated)
+    asked = allowed(data=request.query_params.dict())
+    asked.is_valid(raise_exception=True)
+    answer: dict[str, Any] = asked.validated_data
+    return answer
+
+
+def _unknown(fields: Mapping[str, Any]) -> str:
+    return f"There is no such field; there are {', '.join(fields)}."
+
+
+def _as_pointer(name: str) -> str:
+    """A field's name as a step of a JSON pointer."""
+    return name.replace("~", "~0").replace("/", "~1")[:100]

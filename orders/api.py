@@ -1,0 +1,299 @@
+"""Orders over HTTP. Writes answer from the order's stream, which is never behind; reads from the read models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+from uuid import UUID, uuid5
+
+from django.db.models import QuerySet
+from django.http import Http404
+from django.urls import reverse
+from django.utils.http import parse_etags
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from uuid_utils.compat import uuid7
+
+from eventing import store
+from eventing.api import (
+    ETAG,
+    LARGEST_AMOUNT,
+    LOCATION,
+    Code,
+    Identifier,
+    MoneySerializer,
+    Paging,
+    Strict,
+    Text,
+    WholeNumber,
+    carry_out,
+    etag,
+    query,
+)
+from eventing.money import Money
+from eventing.records import Record, Stream
+from orders.commands import CancelOrder, PlaceOrder
+from orders.events import Line, OrderPlaced
+from orders.models import OrderLine, OrderSummary, Status
+from orders.projections import OrderLines, OrderSummaries
+
+CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
+"""The namespace of the customers that are users of ours: a user's customer id is the UUID of its key in it."""
+
+VIEW = "orders.view_ordersummary"
+PLACE = "orders.add_ordersummary"
+CHANGE = "orders.change_ordersummary"
+
+IF_NONE_MATCH = OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER)
+
+
+class LineSerializer(Strict):
+    """So many units of one article at one price."""
+
+    sku = Code(max_length=64)
+    description = Text(max_length=255, allow_blank=True, default="")
+    quantity = WholeNumber(min_value=1, max_value=1_000_000)
+    unit_price = MoneySerializer()
+
+    def to_internal_value(self, data: Any) -> Line:
+        return Line(**super().to_internal_value(data))
+
+
+class PlaceOrderSerializer(Strict):
+    """With an `order_id` of its own a client can safely send the order again: it's placed once."""
+
+    order_id = Identifier(required=False, help_text="Yours, or a new one of ours.")
+    customer_id = Identifier(
+        required=False,
+        allow_null=True,
+        help_text=f"Only for accounts with the permission {PLACE}, which place orders for others; null is a guest.",
+    )
+    reference = Text(max_length=255, allow_blank=True, default="", help_text="The order's name in your system.")
+    payment_method = Code(max_length=255, default="tok_visa", help_text="The payment gateway's token.")
+    lines = LineSerializer(many=True, min_length=1, max_length=5_000)
+
+    def validate_lines(self, lines: Sequence[Line]) -> tuple[Line, ...]:
+        currency = lines[0].unit_price.currency
+        others = {
+            number: {"unit_price": {"currency": [f"An order is in one currency, and its first line is in {currency}."]}}
+            for number, line in enumerate(lines)
+            if line.unit_price.currency != currency
+        }
+        if others:
+            raise ValidationError(others)
+        total = Money.sum(line.unit_price * line.quantity for line in lines)
+        if total.minor > LARGEST_AMOUNT:
+            raise ValidationError(f"They come to {total}; {LARGEST_AMOUNT} minor units is the most.")
+        return tuple(lines)
+
+
+class CancelOrderSerializer(Strict):
+    reason = Text(max_length=1_000)
+
+
+class OrderFilters(Paging):
+    status = serializers.ChoiceField(Status.choices, required=False)
+    customer = Identifier(required=False, help_text="Orders of this customer.")
+    reference = Text(required=False, max_length=255, help_text="Orders with exactly this reference.")
+
+
+class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
+    """An order without its lines."""
+
+    total = serializers.SerializerMethodField()
+
+    class Meta:
+        model = OrderSummary
+        fields = [
+            "order_id",
+            "reference",
+            "customer_id",
+            "status",
+            "total",
+            "line_count",
+            "units",
+            "placed_at",
+            "confirmed_at",
+            "shipped_at",
+            "delivered_at",
+            "cancelled_at",
+            "cancellation_reason",
+            "version",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(MoneySerializer)
+    def get_total(self, order: OrderSummary) -> dict[str, Any]:
+        return {"amount": order.total_minor, "currency": order.currency}
+
+
+class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
+    """A line as it was placed, numbered from 1."""
+
+    unit_price = serializers.SerializerMethodField()
+
+    class Meta:
+        model = OrderLine
+        fields = ["number", "sku", "description", "quantity", "unit_price"]
+        read_only_fields = fields
+
+    @extend_schema_field(MoneySerializer)
+    def get_unit_price(self, line: OrderLine) -> dict[str, Any]:
+        return {"amount": line.unit_price_minor, "currency": line.currency}
+
+
+class OrderSerializer(OrderSummarySerializer):
+    """An order with its lines."""
+
+    lines = OrderLineSerializer(many=True, read_only=True)
+
+    class Meta(OrderSummarySerializer.Meta):
+        fields = [*OrderSummarySerializer.Meta.fields, "lines"]
+        read_only_fields = fields
+
+
+class Orders(ListAPIView[OrderSummary]):
+    """All orders that the account may see. Ids that Waybill makes grow with time, so these come newest first."""
+
+    queryset = OrderSummary.objects.all()
+    serializer_class = OrderSummarySerializer
+    ordering = "-order_id"
+
+    def filter_queryset(self, queryset: QuerySet[OrderSummary]) -> QuerySet[OrderSummary]:
+        asked = query(self.request, OrderFilters)
+        if not self.request.user.has_perm(VIEW):
+            queryset = queryset.filter(customer_id=customer_of(self.request))
+        columns = {"status": "status", "customer": "customer_id", "reference": "reference"}
+        return queryset.filter(**{columns[name]: value for name, value in asked.items() if name in columns})
+
+    @extend_schema(operation_id="list_orders", parameters=[OrderFilters])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="place_order",
+        request=PlaceOrderSerializer,
+        responses={201: OrderSerializer},
+        parameters=[ETAG, LOCATION],
+    )
+    def post(self, request: Request) -> Response:
+        """Place an order.
+
+        **Amounts are whole numbers of the currency's minor unit**: 1999 in GBP is 19.99 pounds. The unit prices are
+        the ones that you send. An `order_id` that was placed before is answered as it was the first time when its
+        contents are the same, and with `rejected` when they are others.
+        """
+        body = PlaceOrderSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        command = PlaceOrder(
+            order_id=asked.get("order_id") or uuid7(),
+            customer_id=_customer_of_new_order(request, asked),
+            lines=asked["lines"],
+            reference=asked["reference"],
+            payment_method=asked["payment_method"],
+        )
+        carry_out(command, request)
+        (placed,) = islice(store.read(stream_of(command.order_id), chunk=1), 1)
+        location = reverse("order", args=[command.order_id])
+        return _answer(*_as_told_by([placed]), status=201, headers={"Location": location})
+
+
+class Order(APIView):
+    """One order."""
+
+    @extend_schema(
+        operation_id="get_order",
+        responses={200: OrderSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
+        parameters=[IF_NONE_MATCH, ETAG],
+    )
+    def get(self, request: Request, order_id: UUID) -> Response:
+        order = OrderSummary.objects.filter(pk=order_id).first()
+        lines: Sequence[OrderLine] = OrderLine.objects.filter(order_id=order_id)
+        if order is None or len(lines) < order.line_count:
+            order, lines = _from_stream(order_id)
+        _check_visible(request, order)
+        known = {tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))}
+        if known & {etag(order.version), "*"}:
+            return Response(status=304, headers={"ETag": etag(order.version)})
+        return _answer(order, lines)
+
+
+class OrderCancellation(APIView):
+    """The end of an order that isn't confirmed yet."""
+
+    @extend_schema(
+        operation_id="cancel_order",
+        request=CancelOrderSerializer,
+        responses={200: OrderSerializer},
+        parameters=[ETAG],
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        """Cancel an order that is placed and not yet confirmed. Asked again, it answers the same."""
+        order, _ = _from_stream(order_id)
+        _check_visible(request, order)
+        if not (request.user.has_perm(CHANGE) or order.customer_id == customer_of(request)):
+            raise PermissionDenied(f"Cancelling the orders of others takes the permission {CHANGE}.")
+        body = CancelOrderSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        carry_out(CancelOrder(order_id=order_id, reason=body.validated_data["reason"]), request)
+        return _answer(*_from_stream(order_id))
+
+
+def customer_of(request: Request) -> UUID:
+    """The customer that the request's user is, always the same."""
+    return uuid5(CUSTOMERS, str(request.user.pk))
+
+
+def stream_of(order_id: UUID) -> Stream:
+    """The order's stream."""
+    return Stream("order", str(order_id))
+
+
+def _customer_of_new_order(request: Request, asked: dict[str, Any]) -> UUID | None:
+    own = customer_of(request)
+    if request.user.has_perm(PLACE):
+        customer: UUID | None = asked.get("customer_id")
+        return customer
+    if asked.get("customer_id", own) != own:
+        raise PermissionDenied(f"Placing orders for others takes the permission {PLACE}.")
+    return own
+
+
+def _check_visible(request: Request, order: OrderSummary) -> None:
+    """Raises Http404 for the orders of others, so that nobody learns which exist."""
+    if not (request.user.has_perm(VIEW) or order.customer_id == customer_of(request)):
+        raise Http404
+
+
+def _from_stream(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
+    """The order as it is now. Raises Http404 when there is none."""
+    records = list(store.read(stream_of(order_id)))
+    if not records:
+        raise Http404
+    return _as_told_by(records)
+
+
+def _as_told_by(records: Iterable[Record]) -> tuple[OrderSummary, list[OrderLine]]:
+    """What the projections make of these events, without waiting for them."""
+    order, lines = OrderSummary(), list[OrderLine]()
+    for record in records:
+        OrderSummaries().apply(order, record.event, record)
+        if isinstance(record.event, OrderPlaced):
+            order.order_id = record.event.order_id
+            lines.extend(OrderLines().rows(record.event))
+    return order, lines
+
+
+def _answer(order: OrderSummary, lines: Iterable[OrderLine], **options: Any) -> Response:
+    headers = {"ETag": etag(order.version), **options.pop("headers", {})}
+    shown = {**OrderSummarySerializer(order).data, "lines": OrderLineSerializer(lines, many=True).data}
+    return Response(shown, headers=headers, **options)
+

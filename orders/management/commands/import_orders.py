@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import file_digest
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Count
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from eventing import context, store
+from eventing.domain import Command as DomainCommand
+from eventing.domain import Rejected
+from eventing.handlers import dispatch, dispatch_all
+from eventing.money import Money
+from eventing.records import Stream
+from inventory.commands import ListStockItem, ReceiveStock
+from orders.commands import PlaceOrder
+from orders.events import Line
+from orders.management import online_retail
+from orders.management.online_retail import Invoice, MalformedFile, RetailFile
+from orders.models import OrderSummary, Status
+
+# Names of the imported orders and customers: the same invoice is the same order, whichever file it comes from.
+NAMESPACE = UUID("8d6f3c0e-6f0b-5b43-9e2c-0d1f5a4b7c21")
+CURRENCY = "GBP"
+STOCK_CHUNK = 200
+POLL_SECONDS = 0.5
+ENDED = (Status.CONFIRMED, Status.CANCELLED, Status.SHIPPED, Status.DELIVERED)
+
+
+class SetAside(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines of a class, and the money and units on them; money in pence."""
+
+    lines: int
+    units: int
+    pence: int
+    invoices: int
+
+
+class Imported(msgspec.Struct, kw_only=True):
+    """What an import did. Units and pence are of the orders in the file, whether placed now or before."""
+
+    file: str
+    dry_run: bool
+    orders: int
+    lines: int = 0
+    units: int = 0
+    pence: int = 0
+    placed: int = 0
+    already_there: int = 0
+    rejected: dict[str, str] = {}
+    stock_items: int = 0
+    set_aside: dict[str, SetAside] = {}
+    seconds: float = 0.0
+    orders_per_second: float = 0.0
+    states: dict[str, int] = {}
+
+
+class Command(BaseCommand):
+    help = (
+        "Import orders from UCI Online Retail's CSV, plain or gzipped. Every product is listed and its stock "
+        "received; every invoice's product sales become one order. Lines of other kinds are set aside and reported. "
+        "It can be interrupted and run again: what is there already isn't imported twice. A malformed file is refused "
+        "before anything is imported. Exit codes: 0 imported, 1 failure or an order was rejected, 2 usage, "
+        "130 interrupted."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, metavar="FILE.csv[.gz]")
+        parser.add_argument("--limit", type=_natural, metavar="N", help="only the first N orders")
+        parser.add_argument("--dry-run", action="store_true", help="only read the file and report what is in it")
+        parser.add_argument("--wait", action="store_true", help="wait until every imported order has ended")
+        parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+    def handle(self, *args: Any, file: Path, limit: int | None, **options: Any) -> None:
+        try:
+            retail = online_retail.examine(file)
+            result = self._import(retail, limit, dry_run=options["dry_run"])
+            if options["wait"] and not options["dry_run"]:
+                result.states = self._wait(
+                    [_order_id(invoice) for invoice in _sales(retail, limit) if invoice.number not in result.rejected]
+                )
+        except MalformedFile as error:
+            raise CommandError(f"{error} Nothing was imported.") from error
+        except KeyboardInterrupt:
+            self.stderr.write("\nInterrupted. Run the same command again: it goes on where it stopped.")
+            sys.exit(130)
+        if options["json"]:
+            self.stdout.write(msgspec.json.encode(result).decode())
+        else:
+            show(result)
+        if result.rejected:
+            sys.exit(1)
+
+    def _import(self, retail: RetailFile, limit: int | None, *, dry_run: bool) -> Imported:
+        result = _read(retail, limit, dry_run=dry_run)
+        if dry_run:
+            return result
+        with context.acting(actor="import_orders"):
+            self._receive_stock(retail, limit, result)
+        started = time.monotonic()
+        with _progress(result.orders, "Orders") as progress:
+            task = progress.tasks[0].id
+            for invoice in _sales(retail, limit):
+                self._place(invoice, result)
+                progress.update(task, advance=1, rate=result.placed / (time.monotonic() - started))
+        result.seconds = round(time.monotonic() - started, 3)
+        result.orders_per_second = round(result.placed / max(result.seconds, 0.001), 1)
+        return result
+
+    def _receive_stock(self, retail: RetailFile, limit: int | None, result: Imported) -> None:
+        """Before any order is placed: the units that the orders which aren't there yet will need. The delivery has
+        the file's name, so that it's received once however often the import is begun."""
+        needed = _needed(retail, limit)
+        with retail.path.open("rb") as file:
+            delivery = f"import {file_digest(file, 'sha256').hexdigest()[:16]} {limit or 'all'}"
+        with _progress(len(retail.products), "Stock") as progress:
+            task = progress.tasks[0].id
+            for start in range(0, len(retail.products), STOCK_CHUNK):
+                products = retail.products[start : start + STOCK_CHUNK]
+                commands: list[DomainCommand] = []
+                for product in products:
+                    if not needed[product.sku]:
+                        continue
+                    price = Money.parse(str(product.unit_price), CURRENCY)
+                    commands.append(ListStockItem(sku=product.sku, description=product.description, list_price=price))
+                    commands.append(ReceiveStock(sku=product.sku, quantity=needed[product.sku], reference=delivery))
+                if commands:
+                    dispatch_all(commands)
+                result.stock_items += len(commands) // 2
+                progress.update(task, advance=len(products), rate=0)
+
+    def _place(self, invoice: Invoice, result: Imported) -> None:
+        if _is_there(invoice):
+            result.already_there += 1
+            return
+        try:
+            with context.acting(actor="import_orders", occurred_at=invoice.occurred_at):
+                dispatch(_place_order(invoice))
+            result.placed += 1
+        except Rejected as rejection:
+            result.rejected[invoice.number] = str(rejection)
+
+    def _wait(self, orders: list[UUID]) -> dict[str, int]:
+        """Until every order is confirmed or cancelled, as the read model shows it."""
+        with _progress(len(orders), "Ended") as progress:
+            task, started = progress.tasks[0].id, time.monotonic()
+            while True:
+                states = dict(
+                    OrderSummary.objects.filter(pk__in=orders)
+                    .order_by()
+                    .values_list("status")
+                    .annotate(orders=Count("pk"))
+                )
+                ended = sum(count for status, count in states.items() if status in ENDED)
+                progress.update(task, completed=ended, rate=ended / (time.monotonic() - started))
+                if ended == len(orders):
+                    return states
+                time.sleep(POLL_SECONDS)
+
+
+def _read(retail: RetailFile, limit: int | None, *, dry_run: bool) -> Imported:
+    """What is in the file, as far as orders go, and everything else under its class."""
+    result = Imported(file=str(retail.path), dry_run=dry_run, orders=0)
+    for invoice in _sales(retail, limit):
+        result.orders += 1
+        result.lines += len(invoice.sales)
+        result.units += sum(line.quantity for line in invoice.sales)
+        result.pence += sum(line.amount for line in invoice.sales)
+    result.set_aside = {
+        line_class.value: SetAside(lines=tally.lines, units=tally.units, pence=tally.pence, invoices=tally.invoices)
+        for line_class, tally in retail.report.classes.items()
+        if line_class is not online_retail.LineClass.PRODUCT_SALE
+    }
+    return result
+
+
+def _sales(retail: RetailFile, limit: int | None) -> Iterator[Invoice]:
+    """The invoices that become orders."""
+    return islice((invoice for invoice in retail.invoices() if invoice.sales), limit)
+
+
+def _needed(retail: RetailFile, limit: int | None) -> Counter[str]:
+    """Units by SKU that the orders which aren't there yet want."""
+    needed = Counter[str]()
+    for invoice in _sales(retail, limit):
+        if not _is_there(invoice):
+            for line in invoice.sales:
+                needed[line.sku] += line.quantity
+    return needed
+
+
+def _is_there(invoice: Invoice) -> bool:
+    return store.version(Stream("order", str(_order_id(invoice)))) > 0
+
+
+def _order_id(invoice: Invoice) -> UUID:
+    return uuid5(NAMESPACE, f"invoice {invoice.number}")
+
+
+def _place_order(invoice: Invoice) -> PlaceOrder:
+    return PlaceOrder(
+        order_id=_order_id(invoice),
+        customer_id=uuid5(NAMESPACE, f"customer {invoice.customer}") if invoice.customer else None,
+        reference=invoice.number,
+        lines=tuple(
+            Line(
+                sku=line.sku,
+                description=line.description,
+                quantity=line.quantity,
+                unit_price=Money.parse(str(line.unit_price), CURRENCY),
+            )
+            for line in invoice.sales
+        ),
+    )
+
+
+def _progress(total: int, what: str) -> Progress:
+    """A bar with count, rate and time to go, on a terminal only."""
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn(f"{what:<7}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    progress.add_task(what, total=total, rate=0.0)
+    return progress
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def show(result: Imported) -> None:
+    """Print what was imported for a person."""
+    console = Console()
+    console.print(
+        f"{result.orders:,} orders in {result.file}: {result.lines:,} lines, {result.units:,} units, "
+        f"{Money(minor=result.pence, currency=CURRENCY)}."
+    )
+    if not result.dry_run:
+        console.print(
+            f"{result.placed:,} placed in {result.seconds:.1f} s ({result.orders_per_second:,.0f} a second), "
+            f"{result.already_there:,} were there already; stock of {result.stock_items:,} articles received."
+        )
+    for number, reason in result.rejected.items():
+        console.print(f"Invoice {number} was rejected: {reason}")
+    table = Table("Set aside", "Lines", "Units", "Amount", "Invoices")
+    for name, tally in result.set_aside.items():
+        amount = Money(minor=tally.pence, currency=CURRENCY)
+        table.add_row(name, f"{tally.lines:,}", f"{tally.units:,}", str(amount), f"{tally.invoices:,}")
+    console.print(table)
+    for status, count in sorted(result.states.items()):
+        console.print(f"{count:,} {status}")

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from eventing.domain import Rejected
+from eventing.money import Money
+from orders.aggregates import Order
+from orders.events import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderPlaced, OrderShipped
+from tests.builders import CUSTOMER, HEART, LINES, ORDER, PLACED, pounds
+
+CONFIRMED = OrderConfirmed(order_id=ORDER)
+CANCELLED = OrderCancelled(order_id=ORDER, reason="Changed my mind")
+SHIPPED = OrderShipped(order_id=ORDER)
+DELIVERED = OrderDelivered(order_id=ORDER)
+
+confirm: Callable[[Order], None] = Order.confirm
+ship: Callable[[Order], None] = Order.mark_shipped
+deliver: Callable[[Order], None] = Order.mark_delivered
+
+
+def cancel(order: Order) -> None:
+    order.cancel("Changed my mind")
+
+
+def order_after(*events: Any) -> Order:
+    order = Order(ORDER)
+    for event in events:
+        order.apply(event)
+    return order
+
+
+def place(
+    *lines: Line, order: Order | None = None, customer: UUID | None = CUSTOMER, reference: str = "536365"
+) -> Order:
+    order = order or Order(ORDER)
+    order.place(customer, lines, reference, "tok_visa")
+    return order
+
+
+def a_line(**changes: Any) -> Line:
+    return msgspec.structs.replace(LINES[0], **changes)
+
+
+def test_a_placed_order_keeps_its_lines_as_they_came_and_knows_their_total() -> None:
+    assert place(*LINES).recorded == [PLACED]
+
+
+def test_a_guest_has_no_customer_number() -> None:
+    (placed,) = place(*LINES, customer=None).recorded
+    assert isinstance(placed, OrderPlaced)
+    assert placed.customer_id is None
+
+
+def test_placed_again_with_the_same_contents_it_is_still_one_order() -> None:
+    order = place(*LINES)
+    place(*LINES, order=order)
+    assert order.recorded == [PLACED]
+
+
+def test_placed_again_with_other_contents_it_is_refused() -> None:
+    order = place(*LINES)
+    with pytest.raises(Rejected, match="already been placed with other contents"):
+        place(*LINES[:1], order=order)
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ((), "An order has 1 to 5,000 lines; this one has 0"),
+        ((LINES[0],) * 5_001, "this one has 5,001"),
+        ((LINES[0], a_line(quantity=0)), "Line 2: a quantity is 1 to 1,000,000, not 0"),
+        ((a_line(quantity=1_000_001),), "not 1,000,001"),
+        ((a_line(unit_price=pounds("-0.01")),), "Line 1: a unit price is 0 or more, not -0.01 GBP"),
+        (
+            (LINES[0], a_line(unit_price=Money(minor=255, currency="EUR"))),
+            "Line 2: an order is in one currency, and line 1 is in GBP, not 'EUR'",
+        ),
+        ((a_line(unit_price=Money(minor=255, currency="ZZZ")),), "Line 1: 'ZZZ' is not a currency"),
+        ((a_line(unit_price=Money(minor=2**60, currency="GBP"), quantity=8),), "The total is"),
+        ((a_line(sku=" "),), "Line 1: the SKU is missing"),
+        ((a_line(sku="x" * 65),), "Line 1: the SKU has 65 characters; 64 is the most"),
+        ((a_line(sku="85123A\x00"),), "can't be shown"),
+        ((a_line(description="half a \ud83d"),), "Line 1: the description has characters that can't be shown"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_with_the_place_and_the_reason(
+    lines: tuple[Line, ...], complaint: str
+) -> None:
+    with pytest.raises(Rejected, match=complaint):
+        place(*lines)
+
+
+def test_the_largest_order_is_accepted() -> None:
+    price = Money(minor=(2**63 - 1) // (5_000 * 1_000_000), currency="GBP")
+    order = place(*[Line(sku=HEART, description="", quantity=1_000_000, unit_price=price)] * 5_000)
+    assert len(order.recorded) == 1
+
+
+def test_an_order_may_cost_nothing() -> None:
+    (placed,) = place(a_line(unit_price=pounds("0"))).recorded
+    assert isinstance(placed, OrderPlaced)
+    assert placed.total == pounds("0")
+
+
+@pytest.mark.parametrize(
+    ("before", "ask", "event"),
+    [
+        ([PLACED], confirm, CONFIRMED),
+        ([PLACED], cancel, CANCELLED),
+        ([PLACED, CONFIRMED], ship, SHIPPED),
+        ([PLACED, CONFIRMED, SHIPPED], deliver, DELIVERED),
+    ],
+)
+def test_an_order_takes_one_step_after_the_other(
+    before: list[Any], ask: Callable[[Order], None], event: object
+) -> None:
+    order = order_after(*before)
+    ask(order)
+    assert order.recorded == [event]
+
+
+@pytest.mark.parametrize(
+    ("before", "ask"),
+    [
+        ([PLACED, CONFIRMED], confirm),
+        ([PLACED, CONFIRMED, SHIPPED], confirm),
+        ([PLACED, CANCELLED], cancel),
+        ([PLACED, CONFIRMED, SHIPPED], ship),
+        ([PLACED, CONFIRMED, SHIPPED, DELIVERED], ship),
+        ([PLACED, CONFIRMED, SHIPPED, DELIVERED], deliver),
+    ],
+)
+def test_asked_twice_it_answers_once(before: list[Any], ask: Callable[[Order], None]) -> None:
+    order = order_after(*before)
+    ask(order)
+    assert order.recorded == []
+
+
+@pytest.mark.parametrize(
+    ("before", "ask", "complaint"),
+    [
+        ([], confirm, "An order that is not placed yet can't be confirmed"),
+        ([], cancel, "An order that is not placed yet can't be cancelled"),
+        ([PLACED, CANCELLED], confirm, "An order that is cancelled can't be confirmed"),
+        ([PLACED, CONFIRMED], cancel, "An order that is confirmed can't be cancelled"),
+        ([PLACED, CONFIRMED, SHIPPED], cancel, "An order that is shipped can't be cancelled"),
+        ([PLACED], ship, "An order that is placed can't be shipped"),
+        ([PLACED, CANCELLED], ship, "An order that is cancelled can't be shipped"),
+        ([PLACED, CONFIRMED], deliver, "An order that is confirmed can't be delivered"),
+    ],
+)
+def test_a_step_out_of_order_is_refused(
+    before: list[Any], ask: Callable[[Order], None], complaint: str
+) -> None:
+    with pytest.raises(Rejected, match=complaint):
+        ask(order_after(*before))
+
+
+def test_a_cancellation_has_a_reason() -> None:
+    with pytest.raises(Rejected, match="The reason is missing"):
+        order_after(PLACED).cancel("")

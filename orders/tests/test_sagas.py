@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from typing import Any
+
+from eventing.domain import Command, CommandRejected, TimedOut
+from inventory.commands import ReleaseReservation, ReserveInventory
+from orders.commands import CancelOrder, ConfirmOrder
+from orders.sagas import OrderFulfilment
+from payments.commands import ProcessPayment, RefundPayment
+from shipping.commands import CancelShipment, CreateShipment
+from tests.builders import (
+    CANCELLED,
+    DECLINED,
+    ORDER,
+    OUT_OF_STOCK,
+    PAID,
+    PAYMENT,
+    PLACED,
+    REFUNDED,
+    RELEASED,
+    RESERVED,
+    SHIPMENT,
+    SHIPMENT_CANCELLED,
+    SHIPMENT_ID,
+    TOTAL,
+    WANTED,
+)
+
+CANCEL_SHIPMENT = CancelShipment(shipment_id=SHIPMENT_ID)
+RELEASE = ReleaseReservation(order_id=ORDER)
+REFUND = RefundPayment(payment_id=PAYMENT)
+CONFIRM = ConfirmOrder(order_id=ORDER)
+DEADLINE = TimedOut(about="deadline")
+
+
+def cancel_because(reason: str) -> CancelOrder:
+    return CancelOrder(order_id=ORDER, reason=reason)
+
+
+def refused(command: Command) -> CommandRejected:
+    return CommandRejected(command=command, reason="No.")
+
+
+def saga_after(*events: Any) -> OrderFulfilment:
+    saga = OrderFulfilment(id=ORDER)
+    for event in events:
+        list(saga.react(event))
+    return saga
+
+
+def commands_after(*events: Any) -> list[Command]:
+    """What the last of these events makes the saga ask for."""
+    *before, last = events
+    return list(saga_after(*before).react(last))
+
+
+def state_after(*events: Any) -> str:
+    return saga_after(*events).state
+
+
+def test_a_placed_order_is_to_be_paid_for() -> None:
+    assert commands_after(PLACED) == [
+        ProcessPayment(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, method="tok_visa")
+    ]
+
+
+def test_a_placed_order_has_a_deadline() -> None:
+    assert list(saga_after(PLACED).reminders) == ["deadline"]
+
+
+def test_once_it_is_paid_its_stock_is_reserved_article_by_article() -> None:
+    assert commands_after(PLACED, PAID) == [ReserveInventory(order_id=ORDER, lines=WANTED)]
+
+
+def test_once_its_stock_is_reserved_a_shipment_is_created() -> None:
+    assert commands_after(PLACED, PAID, RESERVED) == [CreateShipment(shipment_id=SHIPMENT_ID, order_id=ORDER)]
+
+
+def test_an_order_is_confirmed_once_its_shipment_exists() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, SHIPMENT) == [CONFIRM]
+
+
+def test_the_state_names_what_is_awaited() -> None:
+    assert [
+        state_after(*[PLACED, PAID, RESERVED, SHIPMENT][:count]) for count in range(5)
+    ] == ["STARTED", "PAYMENT_PENDING", "INVENTORY_PENDING", "SHIPPING_PENDING", "COMPLETED"]
+
+
+def test_an_order_that_can_not_be_paid_for_is_cancelled() -> None:
+    assert commands_after(PLACED, DECLINED) == [cancel_because("Payment failed: Your card was declined.")]
+    assert state_after(PLACED, DECLINED) == "COMPENSATED"
+
+
+def test_without_stock_the_payment_is_refunded_before_the_order_is_cancelled() -> None:
+    assert commands_after(PLACED, PAID, OUT_OF_STOCK) == [
+        REFUND,
+        cancel_because("Out of stock: 71053 (2 wanted, 1 available)"),
+    ]
+
+
+def test_what_was_done_is_undone_newest_first() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, DEADLINE) == [
+        CANCEL_SHIPMENT,
+        RELEASE,
+        REFUND,
+        cancel_because("It could not be fulfilled in time"),
+    ]
+
+
+def test_it_is_compensated_only_when_everything_was_confirmed_undone() -> None:
+    undone = [SHIPMENT_CANCELLED, RELEASED, REFUNDED]
+    assert [state_after(PLACED, PAID, RESERVED, CANCELLED, *undone[:count]) for count in range(4)] == [
+        "COMPENSATING",
+        "COMPENSATING",
+        "COMPENSATING",
+        "COMPENSATED",
+    ]
+
+
+def test_a_customer_who_cancels_gets_back_what_there_is_by_then() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, CANCELLED) == [CANCEL_SHIPMENT, RELEASE, REFUND]
+    assert commands_after(PLACED, PAID, CANCELLED) == [RELEASE, REFUND]
+
+
+def test_its_own_cancellation_is_no_news() -> None:
+    assert commands_after(PLACED, PAID, OUT_OF_STOCK, CANCELLED) == []
+
+
+def test_a_payment_that_completes_after_the_cancellation_is_refunded() -> None:
+    assert commands_after(PLACED, CANCELLED) == []
+    assert state_after(PLACED, CANCELLED) == "COMPENSATING"
+    assert commands_after(PLACED, CANCELLED, PAID) == [REFUND]
+    assert state_after(PLACED, CANCELLED, PAID, REFUNDED) == "COMPENSATED"
+
+
+def test_a_payment_that_fails_after_the_cancellation_leaves_nothing_to_do() -> None:
+    assert commands_after(PLACED, CANCELLED, DECLINED) == []
+    assert state_after(PLACED, CANCELLED, DECLINED) == "COMPENSATED"
+
+
+def test_stock_that_turns_out_reserved_after_the_cancellation_was_released_already() -> None:
+    assert commands_after(PLACED, PAID, CANCELLED, RESERVED) == []
+    assert state_after(PLACED, PAID, CANCELLED, RESERVED, RELEASED, REFUNDED) == "COMPENSATED"
+
+
+def test_stock_that_turns_out_missing_after_the_cancellation_needs_no_release() -> None:
+    assert state_after(PLACED, PAID, CANCELLED, OUT_OF_STOCK, REFUNDED) == "COMPENSATED"
+
+
+def test_a_shipment_that_turns_out_created_after_the_cancellation_was_cancelled_already() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, CANCELLED, SHIPMENT) == []
+
+
+def test_while_it_is_not_known_whether_money_was_taken_the_deadline_cancels_nothing() -> None:
+    assert commands_after(PLACED, DEADLINE) == []
+    assert state_after(PLACED, DEADLINE) == "COMPENSATING"
+
+
+def test_after_the_deadline_the_order_is_cancelled_once_the_money_is_certainly_not_kept() -> None:
+    cancel = cancel_because("It could not be fulfilled in time")
+    assert commands_after(PLACED, DEADLINE, PAID) == [REFUND, cancel]
+    assert commands_after(PLACED, DEADLINE, DECLINED) == [cancel]
+
+
+def test_when_the_customer_cancels_a_moment_before_the_confirmation_it_waits_for_that_news() -> None:
+    story = [PLACED, PAID, RESERVED, SHIPMENT, refused(CONFIRM)]
+    assert commands_after(*story) == []
+    assert state_after(*story) == "SHIPPING_PENDING"
+    assert commands_after(*story, CANCELLED) == [CANCEL_SHIPMENT, RELEASE, REFUND]
+
+
+def test_a_step_that_is_refused_is_not_undone_but_those_before_it_are() -> None:
+    asked = CreateShipment(shipment_id=SHIPMENT_ID, order_id=ORDER)
+    assert commands_after(PLACED, PAID, RESERVED, refused(asked)) == [RELEASE, REFUND, cancel_because("No.")]
+
+
+def test_a_compensation_that_is_refused_ends_in_failure_for_a_person_to_see() -> None:
+    saga = saga_after(PLACED, PAID, RESERVED, CANCELLED, refused(CANCEL_SHIPMENT))
+    assert (saga.state, saga.reason) == ("FAILED", "CancelShipment was refused: No.")
+
+
+def test_a_failed_saga_still_gives_back_what_arrives_late() -> None:
+    cancel = cancel_because("Changed my mind")
+    assert commands_after(PLACED, CANCELLED, refused(cancel), PAID) == [REFUND]
+    assert state_after(PLACED, CANCELLED, refused(cancel), PAID, REFUNDED) == "FAILED"
+
+
+def test_what_happens_after_the_confirmation_is_not_its_business() -> None:
+    for event in (DEADLINE, SHIPMENT_CANCELLED, RELEASED, REFUNDED):
+        assert commands_after(PLACED, PAID, RESERVED, SHIPMENT, event) == []
+        assert state_after(PLACED, PAID, RESERVED, SHIPMENT, event) == "COMPLETED"
+
+
+def test_a_shipment_that_somebody_cancels_by_hand_ends_the_order() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, SHIPMENT_CANCELLED) == [
+        RELEASE,
+        REFUND,
+        cancel_because("The shipment was cancelled"),
+    ]

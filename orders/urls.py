@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from orders import api
+
+urlpatterns = [
+    path("orders", api.Orders.as_view(), name="orders"),
+    path("orders/<uuid:order_id>", api.Order.as_view(), name="order"),
+    path("orders/<uuid:order_id>/cancel", api.OrderCancellation.as_view(), name="order-cancellation"),
+]

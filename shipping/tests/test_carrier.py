@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+
+from shipping.carrier import CarrierRefused, SimulatedCarrier, check_digit, tracking_number_of
+from shipping.models import Consignment
+
+
+def book(key: str = "key") -> str:
+    return SimulatedCarrier().book(idempotency_key=key)
+
+
+@pytest.mark.parametrize(("digits", "check"), [("629104150021", 3), ("00000000000000000", 0), ("400638133393", 1)])
+def test_the_check_digit_is_the_one_that_gs1_defines(digits: str, check: int) -> None:
+    assert check_digit(digits) == check
+
+
+def test_a_tracking_number_follows_from_its_key() -> None:
+    number = tracking_number_of("key")
+    assert number == tracking_number_of("key") != tracking_number_of("another")
+    assert len(number) == 20
+    assert int(number[-1]) == check_digit(number[2:-1])
+
+
+@pytest.mark.django_db
+def test_the_same_key_is_booked_once() -> None:
+    assert book() == book() != book("another")
+    assert Consignment.objects.get(key="key").asks == 2
+
+
+@pytest.mark.django_db
+def test_a_consignment_is_given_up_once() -> None:
+    number = book()
+    assert Consignment.objects.get().voided_at is None
+    SimulatedCarrier().void(number)
+    voided_at = Consignment.objects.get().voided_at
+    SimulatedCarrier().void(number)
+    assert Consignment.objects.get().voided_at == voided_at is not None
+
+
+@pytest.mark.django_db
+def test_there_has_to_be_a_consignment_to_give_up() -> None:
+    with pytest.raises(CarrierRefused, match="There's no consignment WB1"):
+        SimulatedCarrier().void("WB1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_key_from_many_at_once_is_one_consignment() -> None:
+    def call(_: int) -> str:
+        try:
+            return book()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(call, range(8))) == {tracking_number_of("key")}
+    assert Consignment.objects.get().asks == 8
