@@ -34,3 +34,12 @@ class Cursors(CursorPagination):
         except (NotFound, InvalidValue) as error:
             raise ValidationError({"cursor": ["This is not a cursor. Follow the links of a list."]}) from error
         return cursor
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """A page as OpenAPI 3.1 describes it."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.encoding import escape_uri_path
 from django.views import defaults
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -87,7 +88,7 @@ PROBLEMS = {
         "again after the seconds that `Retry-After` says.",
     ),
     "length-required": Problem(411, "The body's length isn't known", "Send the `Content-Length` header."),
-    "body-too-large": Problem(413, "The body is too large", "`detail` says how large a body may be. Send less at once."),
+    "body-too-large": Problem(413, "The body is too large", "`detail` says how much it may have."),
     "unsupported-media-type": Problem(415, "The body isn't JSON", "Send `Content-Type: application/json`."),
     "throttled": Problem(429, "Too many requests", "Wait for the seconds that `Retry-After` says."),
     "error": Problem(
@@ -183,7 +184,7 @@ def details(request: Request | HttpRequest | None, code: str, detail: str) -> di
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
-        "instance": request.path if request else "",
+        "instance": escape_uri_path(request.path) if request else "",
         "code": code,
         "trace_id": (trace_id(request) if request else "") or secrets.token_hex(16),
     }
@@ -274,7 +275,7 @@ _SCHEMA = {
                 "type": "object",
                 "required": ["code", "detail"],
                 "properties": {
-                    "pointer": {"type": "string", "description": "A JSON pointer into the body, such as #/lines/0/sku."},
+                    "pointer": {"type": "string", "description": "A JSON pointer into the body, like #/lines/0/sku."},
                     "parameter": {"type": "string", "description": "The name of a query parameter."},
                     "code": _TEXT,
                     "detail": _TEXT,

@@ -140,7 +140,8 @@ class Process:
 
     def _show(self, output: IO[str]) -> None:
         for line in output:
-            self._terminal.write(self.name, line.rstrip())
+            if text := line.rstrip():
+                self._terminal.write(self.name, text)
 
     def _kill_group(self) -> None:
         if self._process is not None:

@@ -154,9 +154,10 @@ class Stack:
         for name, (command, environ) in self._programs().items():
             if name in self._members:
                 self.processes.add(name, [sys.executable, "-m", *command], {**self.environ, **environ})
-        self.processes.start()
-        if "web" in self._members:
+        if "web" in self._members:  # alone at first, so that its address is soon of use
+            self.processes.start("web")
             self._wait_for_web()
+        self.processes.start()
 
     def _programs(self) -> dict[str, tuple[list[str], dict[str, str]]]:
         celery = ["celery", "-A", "config", "--quiet"]
@@ -183,6 +184,7 @@ class Stack:
         }
         bind = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         web = ["gunicorn", "config.asgi:application", "-k", "uvicorn_worker.UvicornWorker", "-b", bind]
+        web += ["--no-control-socket", "--graceful-timeout", "10", "--log-level", "warning"]
         return {
             "web": (
                 [*web, "--graceful-timeout", "10", "--log-level", "warning"],

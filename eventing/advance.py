@@ -157,9 +157,7 @@ def read(subscription: Subscription, partition: int, *, after: int, until: int, 
     return [record(row, position=row[12], key=row[13]) for row in rows]
 
 
-def _rows(
-    subscription: Subscription, partition: int, *, after: int, until: int, limit: int
-) -> list[tuple[Any, ...]]:
+def _rows(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[tuple[Any, ...]]:
     return run(
         READ_BY_FIELD if subscription.key else READ_BY_STREAM,
         {

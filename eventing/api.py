@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -22,7 +22,7 @@ from eventing.store import Pending
 ETAG = OpenApiParameter(
     "ETag", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 201], description="The version, in quotes."
 )
-LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201])
+LOCATION = OpenApiParameter("Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201])
 
 LARGEST_AMOUNT = 2**53 - 1  # the largest whole number that every reader of JSON keeps exact
 
@@ -56,13 +56,15 @@ def trace_id(request: Request | HttpRequest) -> str:
 class Strict(serializers.Serializer[Any]):
     """Refuses what it doesn't know, so that a misspelt field is an error and not a field left out."""
 
+    default_error_messages = {"invalid": "This has to be a JSON object."}
+
     def to_internal_value(self, data: Any) -> Any:
         unknown = data.keys() - self.fields.keys() if isinstance(data, Mapping) else ()
-        errors = {_as_pointer(name): [_unknown(self.fields)] for name in sorted(unknown)}
+        errors: dict[str, Any] = {_as_pointer(name): [_unknown(self.fields)] for name in sorted(unknown)}
         try:
             value = super().to_internal_value(data)
         except ValidationError as invalid:
-            raise ValidationError({**invalid.detail, **errors} if errors else invalid.detail) from None
+            raise ValidationError({**cast(dict[str, Any], invalid.detail), **errors}) from None
         if errors:
             raise ValidationError(errors)
         return value
@@ -157,7 +159,7 @@ def query(request: Request, allowed: type[Strict]) -> dict[str, Any]:
 
 
 def _unknown(fields: Mapping[str, Any]) -> str:
-    return f"There is no such field; there are {', '.join(fields)}."
+    return f"This isn't known here; known are: {', '.join(fields)}."
 
 
 def _as_pointer(name: str) -> str:

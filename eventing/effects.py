@@ -15,7 +15,7 @@ from django.db import OperationalError, transaction
 from eventing import checkpoints, context, deliveries, nudges, store
 from eventing.deliveries import Claim
 from eventing.domain import Command
-from eventing.handlers import handler_of, locks_of
+from eventing.handlers import handler_of, prepare
 from eventing.records import Record
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
 
@@ -140,8 +140,8 @@ def _record(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> None:
     commands = [
         (claim.record, command) for claim, command in outcomes if claim.id in still_open and command is not None
     ]
-    with store.unit_of_work():
-        store.queue_for(locks_of(command for _, command in commands))
+    with store.unit_of_work() as work:
+        prepare(work, [command for _, command in commands])
         for record, command in commands:
             with context.because_of(context.following(record, actor=effect.name)):
                 handler_of(type(command)).function(command)

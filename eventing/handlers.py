@@ -8,12 +8,14 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, get_type_hints, overload
+from uuid import UUID
 
 from django.db import transaction
 
 from eventing import context, store
-from eventing.domain import Command
+from eventing.domain import Aggregate, Command
 from eventing.records import Stream
 
 C = TypeVar("C", bound=Command)
@@ -28,11 +30,15 @@ class UnknownCommand(LookupError):
     """Nobody handles the command."""
 
 
+Target = tuple[type[Aggregate[Any, Any]], UUID | str]
+"""An aggregate by its class and id."""
+
+
 class Handler(NamedTuple):
-    """A function that carries out one kind of command, and the streams that it queues for."""
+    """A function that carries out one kind of command, and the aggregates whose streams it queues for."""
 
     function: Callable[[Any], None]
-    locks: Callable[[Any], Iterable[Stream]] | None
+    locks: Callable[[Any], Iterable[Target]] | None
 
 
 _handlers: dict[type[Command], list[Handler]] = {}
@@ -41,14 +47,15 @@ _handlers: dict[type[Command], list[Handler]] = {}
 @overload
 def handles(function: Callable[[C], None]) -> Callable[[C], None]: ...
 @overload
-def handles(*, locks: Callable[[C], Iterable[Stream]]) -> Callable[[Callable[[C], None]], Callable[[C], None]]: ...
+def handles(*, locks: Callable[[C], Iterable[Target]]) -> Callable[[Callable[[C], None]], Callable[[C], None]]: ...
 def handles(
-    function: Callable[[C], None] | None = None, *, locks: Callable[[C], Iterable[Stream]] | None = None
+    function: Callable[[C], None] | None = None, *, locks: Callable[[C], Iterable[Target]] | None = None
 ) -> Any:
     """Make a function the handler of the command that its parameter is annotated with.
 
-    ``locks`` names, for a command, streams that many want to write at once, or that are several: the handler
-    then waits for its turn instead of running into conflicts.
+    ``locks`` names, for a command, aggregates that many want to change at once, or that are several: the handler
+    then waits for its turn instead of running into conflicts. A handler may be run more than once for one command,
+    so it does nothing but load, ask and save.
     """
 
     def register(function: Callable[[C], None]) -> Callable[[C], None]:
@@ -101,22 +108,28 @@ def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
 
 
 def _carry_out(commands: Sequence[Command]) -> list[store.Pending]:
-    streams = locks_of(commands)
-    with _transaction(needed=bool(streams)), store.unit_of_work() as work:
-        store.queue_for(streams)
+    queues = any(handler_of(type(command)).locks for command in commands)
+    with _transaction(needed=queues), store.unit_of_work() as work:
+        prepare(work, commands)
         for command in commands:
             handler_of(type(command)).function(command)
         return work.flush()
 
 
-def locks_of(commands: Iterable[Command]) -> list[Stream]:
-    """All streams that the handlers of these commands queue for."""
-    return [
-        stream
-        for command in commands
-        if (locks := handler_of(type(command)).locks) is not None
-        for stream in locks(command)
-    ]
+def prepare(work: store.UnitOfWork, commands: Sequence[Command]) -> None:
+    """Before commands are carried out together: queue for what they queue for, in one order, so that nobody waits in
+    a circle; then load what they'll edit, with one query. Once a transaction."""
+    handlers = [handler_of(type(command)) for command in commands]
+    queued = {
+        Stream.of(kind, id): kind(id)
+        for handler, command in zip(handlers, commands, strict=True)
+        if handler.locks is not None
+        for kind, id in handler.locks(command)
+    }
+    store.queue_for(queued)
+    if queued or len(commands) > 1:
+        performances = [partial(handler.function, command) for handler, command in zip(handlers, commands, strict=True)]
+        work.load(queued | work.rehearse(performances))
 
 
 def _transaction(*, needed: bool) -> AbstractContextManager[Any]:

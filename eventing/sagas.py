@@ -11,7 +11,7 @@ import msgspec
 
 from eventing import context, store
 from eventing.domain import Command, CommandRejected, Event, Rejected, Saga, TimedOut
-from eventing.handlers import handler_of, locks_of
+from eventing.handlers import handler_of, prepare
 from eventing.models import SagaInstance
 from eventing.records import Record
 from eventing.statements import run
@@ -143,7 +143,7 @@ class SagaSubscription(Subscription):
     def _take(self, steps: Sequence[Step], partition: int) -> None:
         commands = [list(step.saga.react(step.event)) for step in steps]
         with store.unit_of_work() as work:
-            store.queue_for(locks_of(command for sent in commands for command in sent))
+            prepare(work, [command for sent in commands for command in sent])
             for step, sent in zip(steps, commands, strict=True):
                 with context.because_of(step.cause):
                     for command in sent:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
@@ -193,16 +193,27 @@ def edit_all(kind: type[A], ids: Iterable[UUID | str]) -> Iterator[dict[Any, A]]
         work.collect(aggregates)
 
 
+class Wanted(BaseException):
+    """Stops a rehearsal where a handler wants to load something: no error, and nothing for handlers to catch."""
+
+    def __init__(self, missing: dict[Stream, Any]) -> None:
+        super().__init__()
+        self.missing = missing
+
+
 class UnitOfWork:
     """The aggregates that were loaded together and the events that will be appended together."""
 
     def __init__(self) -> None:
         self._loaded: dict[Stream, Aggregate[Any, Any]] = {}
         self._pending: list[Pending] = []
+        self._rehearsing = False
 
     def load(self, wanted: dict[Stream, A]) -> dict[Stream, A]:
         """The aggregates of these streams; ``wanted`` brings a new one for each that isn't loaded yet."""
         missing = {stream: new for stream, new in wanted.items() if stream not in self._loaded}
+        if self._rehearsing:
+            raise Wanted(missing)
         if missing:
             fetched = _fetch(missing)
             for pending in self._pending:  # a stream that was let go of by `attempt`
@@ -210,6 +221,22 @@ class UnitOfWork:
                     _follow(fetched[pending.stream], pending.event)
             self._loaded.update(fetched)
         return {stream: cast(A, self._loaded[stream]) for stream in wanted}
+
+    def rehearse(self, handlers: Iterable[Callable[[], None]]) -> dict[Stream, Aggregate[Any, Any]]:
+        """What several handlers will load first, so that it can be loaded with one query: each is run up to there. One
+        that fails before says so again when it's carried out."""
+        wanted: dict[Stream, Aggregate[Any, Any]] = {}
+        self._rehearsing = True
+        try:
+            for handler in handlers:
+                try:
+                    with suppress(Exception):
+                        handler()
+                except Wanted as stopped:
+                    wanted |= stopped.missing
+        finally:
+            self._rehearsing = False
+        return wanted
 
     def collect(self, aggregates: dict[Stream, A]) -> None:
         """Take over what the aggregates recorded."""

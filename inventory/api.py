@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.http import Http404
 from django.urls import reverse
@@ -16,9 +16,22 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import store
-from eventing.api import ETAG, LOCATION, Code, MoneySerializer, Paging, Strict, Text, WholeNumber, carry_out, etag, query
+from eventing.api import (
+    ETAG,
+    LOCATION,
+    Code,
+    MoneySerializer,
+    Paging,
+    Strict,
+    Text,
+    WholeNumber,
+    carry_out,
+    etag,
+    query,
+)
 from eventing.records import Stream
 from inventory.commands import ListStockItem, ReceiveStock
+from inventory.events import StockEvent
 from inventory.models import StockLevel
 from inventory.projections import StockLevels
 
@@ -54,6 +67,8 @@ class StockItemSerializer(serializers.ModelSerializer[StockLevel]):
 
 
 class ListStockItemSerializer(Strict):
+    """What an article is known under, and what one unit of it costs."""
+
     sku = Code(max_length=64, help_text="Without a slash, because it's part of addresses.")
     description = Text(max_length=255)
     list_price = MoneySerializer()
@@ -74,6 +89,8 @@ class ListedSerializer(Strict):
 
 
 class ReceiveStockSerializer(Strict):
+    """Units that came into the house."""
+
     quantity = WholeNumber(min_value=1, max_value=1_000_000_000)
     reference = Text(
         max_length=255,
@@ -172,16 +189,17 @@ def stream_of(sku: str) -> Stream:
 def _known(sku: str) -> str:
     """The SKU. Raises Http404 for what no article can be called."""
     try:
-        return Code(max_length=64).run_validation(sku)
+        Code(max_length=64).run_validation(sku)
     except ValidationError:
         raise Http404 from None
+    return sku
 
 
 def _from_stream(sku: str) -> StockLevel:
     """The article as it is now, for a moment in which its read model isn't there yet. Raises Http404."""
     item = StockLevel(sku=sku)
     for record in store.read(stream_of(sku)):
-        StockLevels().apply(item, record.event, record)
+        StockLevels().apply(item, cast(StockEvent, record.event), record)
     if item.version is None:
         raise Http404
     return item

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eventing import store
-from eventing.handlers import handles
-from eventing.records import Stream
+from eventing.handlers import Target, handles
 from inventory.aggregates import Reservation, StockItem
 from inventory.commands import (
     CommitReservation,
@@ -17,22 +16,22 @@ from inventory.commands import (
 )
 
 
-def article(command: ListStockItem | ReceiveStock) -> Iterator[Stream]:
+def article(command: ListStockItem | ReceiveStock) -> Iterator[Target]:
     """The one article."""
-    yield Stream.of(StockItem, command.sku)
+    yield StockItem, command.sku
 
 
-def wanted_stock(command: ReserveInventory) -> Iterator[Stream]:
+def wanted_stock(command: ReserveInventory) -> Iterator[Target]:
     """The articles that an order wants."""
     for line in command.lines:
-        yield Stream.of(StockItem, line.sku)
+        yield StockItem, line.sku
 
 
-def held_stock(command: ReleaseReservation | CommitReservation) -> Iterator[Stream]:
+def held_stock(command: ReleaseReservation | CommitReservation) -> Iterator[Target]:
     """The articles that are held for an order. Should they be reserved at this very moment, the version checks
     find out, and the command is tried again."""
     for sku in store.load(Reservation, command.order_id).skus:
-        yield Stream.of(StockItem, sku)
+        yield StockItem, sku
 
 
 @handles(locks=article)

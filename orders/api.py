@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid5
 
 from django.db.models import QuerySet
@@ -40,7 +40,7 @@ from eventing.api import (
 from eventing.money import Money
 from eventing.records import Record, Stream
 from orders.commands import CancelOrder, PlaceOrder
-from orders.events import Line, OrderPlaced
+from orders.events import Line, OrderEvent, OrderPlaced
 from orders.models import OrderLine, OrderSummary, Status
 from orders.projections import OrderLines, OrderSummaries
 
@@ -77,11 +77,11 @@ class PlaceOrderSerializer(Strict):
     )
     reference = Text(max_length=255, allow_blank=True, default="", help_text="The order's name in your system.")
     payment_method = Code(max_length=255, default="tok_visa", help_text="The payment gateway's token.")
-    lines = LineSerializer(many=True, min_length=1, max_length=5_000)
+    lines = serializers.ListField(child=LineSerializer(), min_length=1, max_length=5_000)
 
     def validate_lines(self, lines: Sequence[Line]) -> tuple[Line, ...]:
         currency = lines[0].unit_price.currency
-        others = {
+        others: dict[Any, Any] = {
             number: {"unit_price": {"currency": [f"An order is in one currency, and its first line is in {currency}."]}}
             for number, line in enumerate(lines)
             if line.unit_price.currency != currency
@@ -95,10 +95,14 @@ class PlaceOrderSerializer(Strict):
 
 
 class CancelOrderSerializer(Strict):
+    """Why, for whoever looks at the order later."""
+
     reason = Text(max_length=1_000)
 
 
 class OrderFilters(Paging):
+    """Which orders are asked for."""
+
     status = serializers.ChoiceField(Status.choices, required=False)
     customer = Identifier(required=False, help_text="Orders of this customer.")
     reference = Text(required=False, max_length=255, help_text="Orders with exactly this reference.")
@@ -162,16 +166,15 @@ class OrderSerializer(OrderSummarySerializer):
 class Orders(ListAPIView[OrderSummary]):
     """All orders that the account may see. Ids that Waybill makes grow with time, so these come newest first."""
 
-    queryset = OrderSummary.objects.all()
     serializer_class = OrderSummarySerializer
     ordering = "-order_id"
 
-    def filter_queryset(self, queryset: QuerySet[OrderSummary]) -> QuerySet[OrderSummary]:
-        asked = query(self.request, OrderFilters)
+    def get_queryset(self) -> QuerySet[OrderSummary]:
+        asked, orders = query(self.request, OrderFilters), OrderSummary.objects.all()
         if not self.request.user.has_perm(VIEW):
-            queryset = queryset.filter(customer_id=customer_of(self.request))
+            orders = orders.filter(customer_id=customer_of(self.request))
         columns = {"status": "status", "customer": "customer_id", "reference": "reference"}
-        return queryset.filter(**{columns[name]: value for name, value in asked.items() if name in columns})
+        return orders.filter(**{columns[name]: value for name, value in asked.items() if name in columns})
 
     @extend_schema(operation_id="list_orders", parameters=[OrderFilters])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -216,7 +219,7 @@ class Order(APIView):
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         order = OrderSummary.objects.filter(pk=order_id).first()
-        lines: Sequence[OrderLine] = OrderLine.objects.filter(order_id=order_id)
+        lines = list(OrderLine.objects.filter(order_id=order_id))
         if order is None or len(lines) < order.line_count:
             order, lines = _from_stream(order_id)
         _check_visible(request, order)
@@ -285,15 +288,14 @@ def _as_told_by(records: Iterable[Record]) -> tuple[OrderSummary, list[OrderLine
     """What the projections make of these events, without waiting for them."""
     order, lines = OrderSummary(), list[OrderLine]()
     for record in records:
-        OrderSummaries().apply(order, record.event, record)
+        OrderSummaries().apply(order, cast(OrderEvent, record.event), record)
         if isinstance(record.event, OrderPlaced):
             order.order_id = record.event.order_id
             lines.extend(OrderLines().rows(record.event))
     return order, lines
 
 
-def _answer(order: OrderSummary, lines: Iterable[OrderLine], **options: Any) -> Response:
+def _answer(order: OrderSummary, lines: Sequence[OrderLine], **options: Any) -> Response:
     headers = {"ETag": etag(order.version), **options.pop("headers", {})}
     shown = {**OrderSummarySerializer(order).data, "lines": OrderLineSerializer(lines, many=True).data}
     return Response(shown, headers=headers, **options)
-

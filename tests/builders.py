@@ -46,14 +46,10 @@ PLACED = OrderPlaced(
 )
 CANCELLED = OrderCancelled(order_id=ORDER, reason="Changed my mind")
 PAID = PaymentCompleted(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, reference="ch_1")
-DECLINED = PaymentFailed(
-    payment_id=PAYMENT, order_id=ORDER, code="card_declined", message="Your card was declined."
-)
+DECLINED = PaymentFailed(payment_id=PAYMENT, order_id=ORDER, code="card_declined", message="Your card was declined.")
 REFUNDED = PaymentRefunded(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, reference="re_1")
 RESERVED = InventoryReserved(order_id=ORDER, lines=WANTED)
-OUT_OF_STOCK = InventoryReservationFailed(
-    order_id=ORDER, shortages=(Shortage(sku=LANTERN, wanted=2, available=1),)
-)
+OUT_OF_STOCK = InventoryReservationFailed(order_id=ORDER, shortages=(Shortage(sku=LANTERN, wanted=2, available=1),))
 RELEASED = ReservationReleased(order_id=ORDER)
 SHIPMENT = ShipmentCreated(shipment_id=SHIPMENT_ID, order_id=ORDER, tracking_number="WB1")
 SHIPMENT_CANCELLED = ShipmentCancelled(shipment_id=SHIPMENT_ID, order_id=ORDER, tracking_number="WB1")

@@ -22,22 +22,26 @@ import payments.effects
 import shipping.effects
 from eventing import store
 from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, TimedOut
+from eventing.effects import EffectSubscription
 from eventing.handlers import handler_of
 from eventing.money import Money
 from eventing.records import Stream
+from eventing.sagas import SagaSubscription
+from eventing.subscriptions import subscriptions
 from inventory.aggregates import Reservation, StockItem
+from inventory.aggregates import Status as ReservationStatus
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.aggregates import Order
 from orders.aggregates import Status as OrderStatus
 from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Line
 from orders.sagas import OrderFulfilment
+from payments.aggregates import Payment
+from payments.aggregates import Status as PaymentStatus
 from payments.commands import Charged, Declined
-from payments.events import PaymentRequested, RefundRequested
 from payments.gateway import OutcomeUnknown
 from shipping.aggregates import Shipment
 from shipping.aggregates import Status as ShipmentStatus
-from shipping.events import BookingDiscarded, ShipmentCancelled, ShipmentRequested
 from tests.builders import HEART, LANTERN, ORDER, pounds
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
@@ -109,7 +113,7 @@ class World:
         self.streams: dict[Stream, list[Event]] = defaultdict(list)
         self.unseen: dict[Stream, deque[Event]] = defaultdict(deque)
         self.jobs: list[Callable[[], Command | None]] = []
-        self.saga: bytes | None = None
+        self._memory: bytes | None = None
         self.has_reminder = False
         self._patches = ExitStack()
 
@@ -157,24 +161,24 @@ class World:
         self._react(TimedOut(about="deadline"))
 
     @property
-    def saga_state(self) -> str:
-        return self._saga().state
+    def saga(self) -> OrderFulfilment:
+        """As it remembers itself."""
+        if self._memory is None:
+            return OrderFulfilment(id=ORDER)
+        return msgspec.json.decode(self._memory, type=OrderFulfilment)
 
     def _append(self, stream: Stream, event: Event) -> None:
         self.streams[stream].append(event)
-        if stream.category != StockItem.category:
-            self.unseen[stream].append(event)
-        match event:
-            case PaymentRequested():
-                self.jobs.append(partial(payments.effects.charge, event))
-            case RefundRequested():
-                self.jobs.append(partial(payments.effects.refund, event))
-            case ShipmentRequested():
-                self.jobs.append(partial(shipping.effects.book, event))
-            case ShipmentCancelled() | BookingDiscarded():
-                self.jobs.append(partial(shipping.effects.void, event))
-            case _:
-                pass
+        for subscription in subscriptions():
+            match subscription:
+                case SagaSubscription(saga_class=saga) if (
+                    saga is OrderFulfilment and type(event) in subscription.events
+                ):
+                    self.unseen[stream].append(event)
+                case EffectSubscription() if type(event) in subscription.events:
+                    self.jobs.append(partial(subscription.function, event))
+                case _:
+                    pass
 
     def _see(self, stream: Stream) -> None:
         self._react(self.unseen[stream].popleft())
@@ -188,12 +192,14 @@ class World:
 
     def _react(self, event: Any) -> None:
         """As the runtime does: all commands first, a refusal is answered at once, and only its memory is kept."""
-        saga = self._saga()
+        saga = self.saga
         for command in list(saga.react(event)):
             self._send(saga, command)
         self.has_reminder = (self.has_reminder or bool(saga.reminders)) and saga.state not in saga.final
         saga.reminders = {}
-        self.saga = msgspec.json.encode(saga)
+        self._memory = msgspec.json.encode(saga)
+        if saga.state == "COMPENSATED":
+            self._expect_nothing_kept(saga)
 
     def _send(self, saga: OrderFulfilment, command: Command) -> None:
         try:
@@ -202,10 +208,12 @@ class World:
             for answer in list(saga.react(CommandRejected(command=command, reason=str(rejection)))):
                 self._send(saga, answer)
 
-    def _saga(self) -> OrderFulfilment:
-        if self.saga is None:
-            return OrderFulfilment(id=ORDER)
-        return msgspec.json.decode(self.saga, type=OrderFulfilment)
+    def _expect_nothing_kept(self, saga: OrderFulfilment) -> None:
+        assert self.outside.money_kept == 0
+        assert self.load(Payment, saga.payment_id).status in (PaymentStatus.FAILED, PaymentStatus.REFUNDED)
+        assert self.load(Reservation, ORDER).status is not ReservationStatus.RESERVED
+        assert self.load(Shipment, saga.shipment_id).status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
+        assert self.load(Order, ORDER).status is OrderStatus.CANCELLED
 
 
 def customer_cancels(world: World) -> None:
@@ -254,7 +262,7 @@ def test_an_order_ends_confirmed_with_everything_or_cancelled_with_nothing(
         order = world.load(Order, ORDER)
         assert order.placed is not None
         reserved = [world.load(StockItem, sku).reserved for sku in (HEART, LANTERN)]
-        shipment = world.load(Shipment, world._saga().shipment_id)
+        shipment = world.load(Shipment, world.saga.shipment_id)
         match order.status:
             case OrderStatus.CONFIRMED:
                 assert outside.money_kept == order.placed.total.minor
@@ -262,16 +270,16 @@ def test_an_order_ends_confirmed_with_everything_or_cancelled_with_nothing(
                 assert reserved == [12, 2]
                 assert shipment.status is ShipmentStatus.CREATED
                 assert outside.live_consignments == {shipment.tracking_number}
-                assert world.saga_state == "COMPLETED"
+                assert world.saga.state == "COMPLETED"
             case OrderStatus.CANCELLED:
                 assert len(outside.charged) == len(outside.refunded) == len(set(outside.refunded.values()))
                 assert reserved == [0, 0]
-                assert world.load(Reservation, ORDER).status.value != "reserved"
+                assert world.load(Reservation, ORDER).status is not ReservationStatus.RESERVED
                 assert shipment.status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
                 assert outside.live_consignments == set()
-                assert world.saga_state == "COMPENSATED"
+                assert world.saga.state == "COMPENSATED"
             case other:
-                raise AssertionError(f"It ended {other.value}, with the saga {world.saga_state}.")
+                raise AssertionError(f"It ended {other.value}, with the saga {world.saga.state}.")
 
 
 def test_undisturbed_an_order_is_confirmed() -> None:

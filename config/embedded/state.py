@@ -30,6 +30,8 @@ class State:
 
         Raises AlreadyRunning, with the process that holds it.
         """
+        if self._lock is not None:
+            return
         for missing in [path for path in (self.path.parent, self.path) if not path.exists()]:
             missing.mkdir(parents=True, exist_ok=True)
             missing.chmod(0o711 if missing != self.path else self._mode)

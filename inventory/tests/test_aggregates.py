@@ -44,9 +44,7 @@ def test_an_article_is_listed_with_description_and_price() -> None:
     item = StockItem(HEART)
     item.list("White hanging heart", pounds("2.55"))
     item.list("White hanging heart", pounds("2.55"))
-    assert item.recorded == [
-        StockItemListed(sku=HEART, description="White hanging heart", list_price=pounds("2.55"))
-    ]
+    assert item.recorded == [StockItemListed(sku=HEART, description="White hanging heart", list_price=pounds("2.55"))]
 
 
 def test_a_listed_article_can_get_another_price() -> None:
@@ -113,9 +111,7 @@ def test_when_one_article_is_short_none_is_reserved() -> None:
     reservation = Reservation(ORDER)
     reservation.reserve(WANTED, items)
     assert reservation.recorded == [
-        InventoryReservationFailed(
-            order_id=ORDER, shortages=(Shortage(sku=HEART, wanted=12, available=11),)
-        )
+        InventoryReservationFailed(order_id=ORDER, shortages=(Shortage(sku=HEART, wanted=12, available=11),))
     ]
     assert recorded(items) == []
 

@@ -154,9 +154,7 @@ def test_asked_twice_it_answers_once(before: list[Any], ask: Callable[[Order], N
         ([PLACED, CONFIRMED], deliver, "An order that is confirmed can't be delivered"),
     ],
 )
-def test_a_step_out_of_order_is_refused(
-    before: list[Any], ask: Callable[[Order], None], complaint: str
-) -> None:
+def test_a_step_out_of_order_is_refused(before: list[Any], ask: Callable[[Order], None], complaint: str) -> None:
     with pytest.raises(Rejected, match=complaint):
         ask(order_after(*before))
 

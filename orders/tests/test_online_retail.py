@@ -116,14 +116,10 @@ def test_development_sample_has_the_expected_totals(development: RetailFile, fac
 
 
 @needs_development_sample
-def test_every_line_of_the_development_sample_is_in_its_class(
-    development: RetailFile, facts: dict[str, Any]
-) -> None:
+def test_every_line_of_the_development_sample_is_in_its_class(development: RetailFile, facts: dict[str, Any]) -> None:
     expected = {int(name[0]): totals for name, totals in facts["classes"].items()}
     nothing = {"lines": 0, "units": 0, "pence": 0, "invoices_touched": 0}
-    found = {
-        position: as_dict(development.report.classes[each]) for position, each in enumerate(LineClass, 1)
-    }
+    found = {position: as_dict(development.report.classes[each]) for position, each in enumerate(LineClass, 1)}
     assert found == {position: expected.get(position, nothing) for position in range(1, 7)}
 
 
@@ -310,9 +306,7 @@ def test_time_is_uk_local_time(saved: Callable[[str], Path], text: str, moment: 
 
 
 @pytest.mark.parametrize(("text", "customer"), [("17850", "17850"), ("17850.0", "17850"), ("", None)])
-def test_customer_is_a_number_or_a_guest(
-    saved: Callable[[str], Path], text: str, customer: str | None
-) -> None:
+def test_customer_is_a_number_or_a_guest(saved: Callable[[str], Path], text: str, customer: str | None) -> None:
     file = examine(saved(table(sale(CustomerID=text))))
     (invoice,) = file.invoices()
     assert invoice.customer == customer
@@ -357,9 +351,7 @@ def test_one_byte_that_is_not_utf8_makes_the_whole_file_windows_1252(saved: Call
 def test_columns_may_come_in_any_order(saved: Callable[[str], Path]) -> None:
     rows = [row.split(",")[::-1] for row in (HEADER, SALE)]
     path = saved("".join(f"{','.join(row)}\n" for row in rows))
-    assert examine(path).products == (
-        Product("85123A", "WHITE HANGING HEART", Decimal("2.55"), units_sold=6),
-    )
+    assert examine(path).products == (Product("85123A", "WHITE HANGING HEART", Decimal("2.55"), units_sold=6),)
 
 
 def test_gzip_is_recognised_by_its_content(saved: Callable[[bytes], Path]) -> None:
@@ -407,9 +399,7 @@ def examined(content: bytes) -> tuple[RetailFile, list[Invoice]]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    rows, st.sampled_from(["utf-8", "utf-8-sig", "cp1252"]), st.sampled_from(["\n", "\r\n"]), st.booleans()
-)
+@given(rows, st.sampled_from(["utf-8", "utf-8-sig", "cp1252"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_the_way_a_file_is_written_changes_nothing(
     rows: list[tuple[str, str, str, int, datetime, str]], encoding: str, line_ending: str, compressed: bool
 ) -> None:
@@ -504,9 +494,7 @@ WRONG_VALUES = {
 @pytest.mark.parametrize(
     ("column", "value"), [(column, value) for column, values in WRONG_VALUES.items() for value in values]
 )
-def test_wrong_value_is_refused_with_its_line_and_column(
-    saved: Callable[[str], Path], column: str, value: str
-) -> None:
+def test_wrong_value_is_refused_with_its_line_and_column(saved: Callable[[str], Path], column: str, value: str) -> None:
     path = saved(table(SALE, sale(**({"InvoiceNo": "536366"} | {column: value}))))
     with pytest.raises(MalformedFile) as refusal:
         examine(path)
@@ -561,8 +549,7 @@ MALFORMED: dict[str, tuple[bytes, int, str | None, str]] = {
     "a NUL byte": (table(SALE, sale(Country="United\0Kingdom")).encode(), 3, "Country", "NUL"),
     "UTF-16": (table(SALE).encode("utf-16"), 1, "1", "NUL"),
     "a byte in no encoding": (
-        table(SALE, sale(Description="\u00a340")).encode("cp1252")
-        + sale(Country="\u0141").encode(),  # C5 81 in UTF-8
+        table(SALE, sale(Description="\u00a340")).encode("cp1252") + sale(Country="\u0141").encode(),  # C5 81 in UTF-8
         4,
         "Country",
         "0x81 does not exist in Windows-1252, and line 3 is not UTF-8",

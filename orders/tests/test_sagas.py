@@ -81,9 +81,13 @@ def test_an_order_is_confirmed_once_its_shipment_exists() -> None:
 
 
 def test_the_state_names_what_is_awaited() -> None:
-    assert [
-        state_after(*[PLACED, PAID, RESERVED, SHIPMENT][:count]) for count in range(5)
-    ] == ["STARTED", "PAYMENT_PENDING", "INVENTORY_PENDING", "SHIPPING_PENDING", "COMPLETED"]
+    assert [state_after(*[PLACED, PAID, RESERVED, SHIPMENT][:count]) for count in range(5)] == [
+        "STARTED",
+        "PAYMENT_PENDING",
+        "INVENTORY_PENDING",
+        "SHIPPING_PENDING",
+        "COMPLETED",
+    ]
 
 
 def test_an_order_that_can_not_be_paid_for_is_cancelled() -> None:
@@ -124,6 +128,10 @@ def test_a_customer_who_cancels_gets_back_what_there_is_by_then() -> None:
 
 def test_its_own_cancellation_is_no_news() -> None:
     assert commands_after(PLACED, PAID, OUT_OF_STOCK, CANCELLED) == []
+
+
+def test_nothing_is_asked_to_be_undone_twice() -> None:
+    assert commands_after(PLACED, PAID, RESERVED, DEADLINE, CANCELLED) == []
 
 
 def test_a_payment_that_completes_after_the_cancellation_is_refunded() -> None:

@@ -81,9 +81,7 @@ def test_a_booking_repeated_after_the_cancellation_is_known_already() -> None:
         ([REQUESTED, SHIPMENT, DISPATCHED, DELIVERED], cancel, "that is delivered can't be cancelled"),
     ],
 )
-def test_a_step_out_of_order_is_refused(
-    before: list[Any], ask: Callable[[Shipment], None], complaint: str
-) -> None:
+def test_a_step_out_of_order_is_refused(before: list[Any], ask: Callable[[Shipment], None], complaint: str) -> None:
     with pytest.raises(Rejected, match=complaint):
         ask(shipment_after(*before))
 

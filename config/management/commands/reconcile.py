@@ -17,9 +17,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--replay", action="store_true", help="also rebuild every read model in place, and compare"
-        )
+        parser.add_argument("--replay", action="store_true", help="also rebuild every read model in place, and compare")
         parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
     def handle(self, *args: Any, replay: bool, json: bool, **options: Any) -> None:

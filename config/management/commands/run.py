@@ -45,15 +45,19 @@ def _welcome(stack: Stack) -> str:
 
 
 def _administrator(stack: Stack) -> str:
-    """Create the administrator where there's none, and tell how to log in."""
+    """Create the administrator in a database that has none, and tell how to log in."""
+    database = stack.environ["DATABASE_URL"]
     known = stack.state.read("admin_password") is not None
     password = stack.state.secret("admin_password")
-    creation = stack.manage(
-        *("createsuperuser", "--noinput", "--username", ADMINISTRATOR, "--email", f"{ADMINISTRATOR}@localhost.invalid"),
-        environ={"DJANGO_SUPERUSER_PASSWORD": password},
-        quiet=True,
-    )
-    if creation.returncode == 0 or known:
-        return f"Log in at {stack.address}/admin/ as {ADMINISTRATOR}, with the password {password}"
-    (stack.state.path / "admin_password").unlink()
-    return f"No administrator was created: {creation.stderr.strip()}"
+    if stack.state.read("admin_database") != database:
+        creation = stack.manage(
+            *("createsuperuser", "--noinput", f"--username={ADMINISTRATOR}", f"--email={ADMINISTRATOR}@localhost"),
+            environ={"DJANGO_SUPERUSER_PASSWORD": password},
+            quiet=True,
+        )
+        # One that was there before has the remembered password, if there's one.
+        if creation.returncode and not known:
+            (stack.state.path / "admin_password").unlink()
+            return f"No administrator was created. {creation.stderr.strip()}"
+        stack.state.write("admin_database", database)
+    return f"Log in at {stack.address}/admin/ as {ADMINISTRATOR}, with the password {password}"

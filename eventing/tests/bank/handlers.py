@@ -3,8 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eventing import store
-from eventing.handlers import handles
-from eventing.records import Stream
+from eventing.handlers import Target, handles
 from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.commands import CloseAccount, OpenAccount, PayIn, Transfer
 
@@ -27,8 +26,8 @@ def close_account(command: CloseAccount) -> None:
         account.close()
 
 
-def _accounts(command: Transfer) -> Iterator[Stream]:
-    return (Stream.of(Account, account) for account in command.accounts)
+def _accounts(command: Transfer) -> Iterator[Target]:
+    return ((Account, account) for account in command.accounts)
 
 
 @handles(locks=_accounts)

@@ -23,6 +23,7 @@ from eventing.domain import Rejected
 from eventing.handlers import dispatch, dispatch_all
 from eventing.money import Money
 from eventing.records import Stream
+from eventing.statements import run
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder
 from orders.events import Line
@@ -47,6 +48,16 @@ class SetAside(msgspec.Struct, frozen=True, kw_only=True):
     invoices: int
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast the confirmed orders among the imported ones went through: seconds from placed to confirmed, and
+    orders a second from the first that was placed to the last that was confirmed."""
+
+    confirmed: int
+    p50_seconds: float
+    p99_seconds: float
+    orders_per_second: float
+
+
 class Imported(msgspec.Struct, kw_only=True):
     """What an import did. Units and pence are of the orders in the file, whether placed now or before."""
 
@@ -64,6 +75,7 @@ class Imported(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     orders_per_second: float = 0.0
     states: dict[str, int] = {}
+    pace: Pace | None = None
 
 
 class Command(BaseCommand):
@@ -87,9 +99,10 @@ class Command(BaseCommand):
             retail = online_retail.examine(file)
             result = self._import(retail, limit, dry_run=options["dry_run"])
             if options["wait"] and not options["dry_run"]:
-                result.states = self._wait(
-                    [_order_id(invoice) for invoice in _sales(retail, limit) if invoice.number not in result.rejected]
-                )
+                orders = [
+                    _order_id(invoice) for invoice in _sales(retail, limit) if invoice.number not in result.rejected
+                ]
+                result.states, result.pace = self._wait(orders), _pace(orders)
         except MalformedFile as error:
             raise CommandError(f"{error} Nothing was imported.") from error
         except KeyboardInterrupt:
@@ -167,6 +180,29 @@ class Command(BaseCommand):
                 if ended == len(orders):
                     return states
                 time.sleep(POLL_SECONDS)
+
+
+PACE = """
+SELECT count(*), percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY seconds),
+    extract(epoch FROM max(confirmed_recorded_at) - min(placed_recorded_at))
+FROM (
+    SELECT *, extract(epoch FROM confirmed_recorded_at - placed_recorded_at) AS seconds
+    FROM orders_ordersummary WHERE order_id = ANY(%(orders)s) AND confirmed_recorded_at IS NOT NULL
+) confirmed
+"""
+
+
+def _pace(orders: list[UUID]) -> Pace | None:
+    """None when no order was confirmed."""
+    ((confirmed, percentiles, seconds),) = run(PACE, {"orders": orders})
+    if not confirmed:
+        return None
+    return Pace(
+        confirmed=confirmed,
+        p50_seconds=round(percentiles[0], 3),
+        p99_seconds=round(percentiles[1], 3),
+        orders_per_second=round(confirmed / float(seconds), 1),
+    )
 
 
 def _read(retail: RetailFile, limit: int | None, *, dry_run: bool) -> Imported:
@@ -269,3 +305,8 @@ def show(result: Imported) -> None:
     console.print(table)
     for status, count in sorted(result.states.items()):
         console.print(f"{count:,} {status}")
+    if result.pace:
+        console.print(
+            f"From placed to confirmed: half within {result.pace.p50_seconds:.2f} s, 99 % within "
+            f"{result.pace.p99_seconds:.2f} s; {result.pace.orders_per_second:,.0f} orders a second."
+        )

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client
+
+
+def test_the_api_is_described_without_a_warning(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
+
+
+@pytest.fixture
+def schema(client: Client) -> Any:
+    return client.get("/api/v1/schema", headers={"Accept": "application/json"}).json()
+
+
+def test_the_description_is_openapi_3_1(schema: Any) -> None:
+    assert schema["openapi"].startswith("3.1")
+
+
+def test_every_operation_may_answer_with_a_problem_and_has_a_name(schema: Any) -> None:
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+
+    assert {operation["responses"]["default"]["$ref"] for operation in operations} == {"#/components/responses/Problem"}
+    assert sorted(operation["operationId"] for operation in operations) == [
+        "cancel_order",
+        "get_order",
+        "get_stock_item",
+        "list_orders",
+        "list_stock_item",
+        "list_stock_items",
+        "place_order",
+        "receive_stock",
+    ]
+
+
+def test_the_bounds_of_an_order_are_described(schema: Any) -> None:
+    schemas = schema["components"]["schemas"]
+
+    assert schemas["PlaceOrder"]["properties"]["lines"]["maxItems"] == 5000
+    assert schemas["Line"]["properties"]["quantity"]["maximum"] == 1_000_000
+    assert schemas["Money"]["properties"]["amount"]["maximum"] == 2**53 - 1
+    assert schemas["Money"]["properties"]["amount"]["type"] == "integer"
+
+
+def test_the_documentation_works_offline(client: Client) -> None:
+    page = client.get("/api/v1/docs").content.decode()
+    wanted = re.findall(r'(?:href|src)="([^"]+)"', page)
+
+    assert len(wanted) >= 3
+    for address in wanted:
+        assert address.startswith("/static/")
+        assert finders.find(address.removeprefix("/static/"))
+    assert "http://" not in page
+    assert "https://" not in page

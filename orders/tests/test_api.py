@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.test import APIClient
+from uuid_utils.compat import uuid7
+
+from eventing.models import StoredEvent
+from eventing.testing import settle
+from orders.models import OrderSummary
+
+pytestmark = pytest.mark.django_db
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+HEART = {
+    "sku": "85123A",
+    "description": "White hanging heart T-light holder",
+    "quantity": 6,
+    "unit_price": {"amount": 255, "currency": "GBP"},
+}
+LANTERN = {"sku": "71053", "quantity": 2, "unit_price": {"amount": 339, "currency": "GBP"}}
+ORDER = {"reference": "PO-17", "lines": [HEART, LANTERN]}
+
+
+def as_user(name: str, *permissions: str) -> APIClient:
+    user = User.objects.create_user(name)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = APIClient()
+    client.force_authenticate(User.objects.get(pk=user.pk))
+    return client
+
+
+@pytest.fixture
+def ann() -> APIClient:
+    return as_user("ann")
+
+
+@pytest.fixture
+def ben() -> APIClient:
+    return as_user("ben")
+
+
+@pytest.fixture
+def service() -> APIClient:
+    return as_user("shop", "add_ordersummary", "view_ordersummary", "change_ordersummary")
+
+
+def place(client: APIClient, **changes: Any) -> Any:
+    return client.post("/api/v1/orders", {**ORDER, **changes})
+
+
+def test_a_placed_order_is_answered_with_all_that_is_known_of_it(ann: APIClient) -> None:
+    answer = place(ann)
+
+    order = answer.json()
+    assert answer.status_code == 201
+    assert answer["Location"] == f"/api/v1/orders/{order['order_id']}"
+    assert answer["ETag"] == '"1"'
+    assert order["status"] == "placed"
+    assert order["total"] == {"amount": 2208, "currency": "GBP"}
+    assert (order["line_count"], order["units"], order["version"]) == (2, 8, 1)
+    assert order["lines"] == [{"number": 1, **HEART}, {"number": 2, "description": "", **LANTERN}]
+
+
+def test_who_placed_an_order_and_in_which_trace_is_recorded(ann: APIClient) -> None:
+    traceparent = f"00-{TRACE}-00f067aa0ba902b7-01"
+    ann.post("/api/v1/orders", ORDER, headers={"traceparent": traceparent})
+
+    event = StoredEvent.objects.get()
+    assert (event.actor, event.traceparent) == ("ann", traceparent)
+
+
+@pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01", f"ff-{TRACE}-1-01"])
+def test_a_trace_that_is_none_is_left_out(ann: APIClient, traceparent: str) -> None:
+    assert ann.post("/api/v1/orders", ORDER, headers={"traceparent": traceparent}).status_code == 201
+    assert StoredEvent.objects.get().traceparent == ""
+
+
+def test_an_order_can_be_read_at_once_and_reads_the_same_when_the_read_models_have_it(ann: APIClient) -> None:
+    placed = place(ann)
+    at_once = ann.get(placed["Location"])
+    settle()
+
+    assert OrderSummary.objects.exists()
+    later = ann.get(placed["Location"])
+    assert at_once.json() == placed.json()
+    assert later.json()["lines"] == placed.json()["lines"]
+    assert later.json()["placed_at"] == placed.json()["placed_at"]
+    assert later["ETag"] == f'"{later.json()["version"]}"'
+
+
+def test_reading_an_order_takes_as_many_queries_for_many_lines_as_for_few(
+    ann: APIClient, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    locations = [place(ann, lines=[HEART] * count)["Location"] for count in (1, 50)]
+    settle()
+    for location in locations:
+        ann.get(location)  # permissions are remembered from the first request on
+        with django_assert_num_queries(2):
+            ann.get(location)
+
+
+def test_an_order_that_has_not_changed_is_not_sent_again(ann: APIClient) -> None:
+    location = place(ann)["Location"]
+
+    for known in ('"1"', 'W/"1"', '"7", "1"', "*"):
+        answer = ann.get(location, headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer["ETag"] == '"1"'
+    assert ann.get(location, headers={"If-None-Match": '"2"'}).status_code == 200
+
+
+def test_an_order_with_its_own_id_is_placed_once_and_answered_the_same(ann: APIClient) -> None:
+    order_id = str(uuid4())
+    first = place(ann, order_id=order_id)
+    ann.post(f"/api/v1/orders/{order_id}/cancel", {"reason": "Changed my mind"})
+    again = place(ann, order_id=order_id)
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.content == first.content
+    assert again["ETag"] == first["ETag"]
+    assert StoredEvent.objects.count() == 2
+
+
+def test_an_order_id_with_other_contents_is_rejected(ann: APIClient, ben: APIClient) -> None:
+    order_id = str(uuid4())
+    place(ann, order_id=order_id)
+
+    for other in (place(ann, order_id=order_id, reference="PO-18"), place(ben, order_id=order_id)):
+        assert (other.status_code, other.json()["code"]) == (409, "rejected")
+        assert "already been placed with other contents" in other.json()["detail"]
+    assert StoredEvent.objects.count() == 1
+
+
+def test_an_order_that_is_placed_can_be_cancelled_and_says_why(ann: APIClient) -> None:
+    location = place(ann)["Location"]
+    cancelled = ann.post(f"{location}/cancel", {"reason": "Changed my mind"})
+    again = ann.post(f"{location}/cancel", {"reason": "Really"})
+
+    assert cancelled.status_code == 200
+    assert (cancelled.json()["status"], cancelled.json()["cancellation_reason"]) == ("cancelled", "Changed my mind")
+    assert cancelled["ETag"] == '"2"'
+    assert again.content == cancelled.content
+
+
+def test_an_order_that_is_confirmed_can_not_be_cancelled(ann: APIClient) -> None:
+    as_user("clerk", "change_stocklevel").post(
+        "/api/v1/inventory/items", {"sku": "85123A", "description": "Heart", "list_price": HEART["unit_price"]}
+    )
+    as_user("storeman", "change_stocklevel").post("/api/v1/inventory/items/85123A/receive", {"quantity": 10})
+    location = place(ann, lines=[HEART])["Location"]
+    settle()
+
+    answer = ann.post(f"{location}/cancel", {"reason": "Too late"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "rejected")
+    assert answer.json()["detail"].startswith("An order that is ")
+
+
+def test_customers_see_and_cancel_only_their_own_orders(ann: APIClient, ben: APIClient) -> None:
+    location = place(ann)["Location"]
+    settle()
+
+    assert ben.get(location).status_code == 404
+    assert ben.post(f"{location}/cancel", {"reason": "Spite"}).status_code == 404
+    assert ben.get("/api/v1/orders").json()["results"] == []
+    assert len(ann.get("/api/v1/orders").json()["results"]) == 1
+    assert ann.get(location).status_code == 200
+
+
+def test_a_user_is_always_the_same_customer(ann: APIClient, ben: APIClient) -> None:
+    mine, again, others = (place(client).json()["customer_id"] for client in (ann, ann, ben))
+
+    assert mine == again != others
+    assert place(ann, customer_id=mine).status_code == 201
+
+
+def test_customers_place_no_orders_for_others(ann: APIClient) -> None:
+    for customer in (str(uuid4()), None):
+        answer = place(ann, customer_id=customer)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission-denied")
+        assert "orders.add_ordersummary" in answer.json()["detail"]
+    assert not StoredEvent.objects.exists()
+
+
+def test_a_service_places_orders_for_customers_and_guests(service: APIClient) -> None:
+    customer = str(uuid4())
+
+    assert place(service, customer_id=customer).json()["customer_id"] == customer
+    assert place(service, customer_id=None).json()["customer_id"] is None
+    assert place(service).json()["customer_id"] is None
+
+
+def test_who_may_see_all_orders_may_not_therefore_cancel_them(ann: APIClient) -> None:
+    location = place(ann)["Location"]
+    viewer = as_user("viewer", "view_ordersummary")
+
+    assert viewer.get(location).status_code == 200
+    refused = viewer.post(f"{location}/cancel", {"reason": "Tidying up"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission-denied")
+
+
+def test_orders_are_listed_newest_first_a_page_at_a_time_without_gap_or_repeat(service: APIClient) -> None:
+    placed = [place(service).json()["order_id"] for _ in range(5)]
+    settle()
+
+    page = service.get("/api/v1/orders", {"limit": 2}).json()
+    place(service)
+    settle()
+    seen = [order["order_id"] for order in page["results"]]
+    while page["next"]:
+        page = service.get(page["next"]).json()
+        seen += [order["order_id"] for order in page["results"]]
+    assert seen == placed[::-1]
+    back = service.get(page["previous"]).json()
+    assert [order["order_id"] for order in back["results"]] == placed[::-1][2:4]
+
+
+def test_orders_are_found_by_state_customer_and_reference(service: APIClient) -> None:
+    customer = str(uuid4())
+    first = place(service, reference="PO-1", customer_id=customer).json()["order_id"]
+    second = place(service, reference="PO-2").json()["order_id"]
+    service.post(f"/api/v1/orders/{second}/cancel", {"reason": "Test"})
+    settle()
+
+    def found(**filters: str) -> list[str]:
+        return [order["order_id"] for order in service.get("/api/v1/orders", filters).json()["results"]]
+
+    assert found(reference="PO-1") == [first]
+    assert found(customer=customer) == [first]
+    assert found(status="cancelled", reference="PO-2") == [second]
+    assert found(status="delivered") == []
+
+
+def test_a_list_of_orders_takes_as_many_queries_for_many_as_for_few(
+    service: APIClient, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for _ in range(5):
+        place(service)
+    settle()
+    for limit in (1, 5, 5):
+        service.get("/api/v1/orders")
+        with django_assert_num_queries(1):
+            service.get("/api/v1/orders", {"limit": limit})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "201"}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"limit": ["5", "6"]}, "limit"),
+        ({"status": "lost"}, "status"),
+        ({"status": ""}, "status"),
+        ({"customer": "ann"}, "customer"),
+        ({"reference": "\0"}, "reference"),
+        ({"cursor": "here"}, "cursor"),
+        ({"cursor": "cD1ub3doZXJl"}, "cursor"),
+        ({"cursor": "cD0lMDA="}, "cursor"),
+    ],
+)
+def test_query_parameters_that_can_not_be_accepted_are_named(
+    ann: APIClient, parameters: dict[str, str], named: str
+) -> None:
+    answer = ann.get("/api/v1/orders", parameters)
+
+    assert answer.status_code == 400
+    assert [error["parameter"] for error in answer.json()["errors"]] == [named]
+
+
+def line(**changes: Any) -> dict[str, Any]:
+    return {"lines": [{**HEART, **changes}]}
+
+
+def price(amount: Any, currency: Any = "GBP") -> dict[str, Any]:
+    return line(unit_price={"amount": amount, "currency": currency})
+
+
+LARGEST = 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"lines": []}, "#/lines"),
+        ({"lines": {}}, "#/lines"),
+        ({"lines": None}, "#/lines"),
+        ({"lines": [HEART] * 5001}, "#/lines"),
+        ({"lines": [None]}, "#/lines/0"),
+        ({"lines": [HEART, [[[]]]]}, "#/lines/1"),
+        (line(sku=""), "#/lines/0/sku"),
+        (line(sku=" "), "#/lines/0/sku"),
+        (line(sku=" 85123A"), "#/lines/0/sku"),
+        (line(sku="85123A\0"), "#/lines/0/sku"),
+        (line(sku="85\u200b123A"), "#/lines/0/sku"),
+        (line(sku="\ud800"), "#/lines/0/sku"),
+        (line(sku="x" * 65), "#/lines/0/sku"),
+        (line(sku=85123), "#/lines/0/sku"),
+        (line(sku=None), "#/lines/0/sku"),
+        (line(description="x" * 256), "#/lines/0/description"),
+        (line(description="Heart\x1b[2J"), "#/lines/0/description"),
+        (line(description="\u202etraeH"), "#/lines/0/description"),
+        (line(description=["Heart"]), "#/lines/0/description"),
+        (line(quantity=0), "#/lines/0/quantity"),
+        (line(quantity=-6), "#/lines/0/quantity"),
+        (line(quantity=1_000_001), "#/lines/0/quantity"),
+        (line(quantity=10**400), "#/lines/0/quantity"),
+        (line(quantity="6"), "#/lines/0/quantity"),
+        (line(quantity=6.0), "#/lines/0/quantity"),
+        (line(quantity=True), "#/lines/0/quantity"),
+        (line(colour="white"), "#/lines/0/colour"),
+        ({"lines": [{**HEART, "a/b~c.d": 1}]}, "#/lines/0/a~1b~0c.d"),
+        (line(unit_price=255), "#/lines/0/unit_price"),
+        (line(unit_price="2.55"), "#/lines/0/unit_price"),
+        (price(-1), "#/lines/0/unit_price/amount"),
+        (price(2.55), "#/lines/0/unit_price/amount"),
+        (price("255"), "#/lines/0/unit_price/amount"),
+        (price(False), "#/lines/0/unit_price/amount"),
+        (price(LARGEST + 1), "#/lines/0/unit_price/amount"),
+        (price(LARGEST), "#/lines"),
+        (price(255, "gbp"), "#/lines/0/unit_price/currency"),
+        (price(255, "QQQ"), "#/lines/0/unit_price/currency"),
+        (price(255, "XAU"), "#/lines/0/unit_price/currency"),
+        (price(255, 826), "#/lines/0/unit_price/currency"),
+        (price(255, None), "#/lines/0/unit_price/currency"),
+        (
+            {"lines": [HEART, {**HEART, "unit_price": {"amount": 1, "currency": "EUR"}}]},
+            "#/lines/1/unit_price/currency",
+        ),
+        ({"order_id": "17"}, "#/order_id"),
+        ({"order_id": 17}, "#/order_id"),
+        ({"order_id": "0197a0000000700080000000000000001"}, "#/order_id"),
+        ({"order_id": None}, "#/order_id"),
+        ({"customer_id": "ann"}, "#/customer_id"),
+        ({"reference": "PO\n17"}, "#/reference"),
+        ({"reference": "x" * 256}, "#/reference"),
+        ({"reference": 17}, "#/reference"),
+        ({"payment_method": ""}, "#/payment_method"),
+        ({"payment_method": "tok visa\0"}, "#/payment_method"),
+        ({"payment_method": None}, "#/payment_method"),
+        ({"total": {"amount": 1, "currency": "GBP"}}, "#/total"),
+        ({"\ud800": 1}, "#/%3F"),
+    ],
+)
+def test_an_order_with_a_bad_field_is_refused_with_a_pointer_to_it_and_nothing_is_stored(
+    ann: APIClient, changes: dict[str, Any], pointer: str
+) -> None:
+    answer = ann.post("/api/v1/orders", json.dumps({**ORDER, **changes}), content_type="application/json")
+
+    assert answer.status_code == 400
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert not StoredEvent.objects.exists()
+
+
+@pytest.mark.parametrize("body", ["null", "[]", "17", '"order"', "{}", ""])
+def test_a_body_that_is_no_order_is_refused(ann: APIClient, body: str) -> None:
+    answer = ann.post("/api/v1/orders", body, content_type="application/json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert not StoredEvent.objects.exists()
+
+
+def test_every_bad_field_is_pointed_to(ann: APIClient) -> None:
+    answer = place(ann, reference=17, lines=[{**HEART, "quantity": 0}, {**HEART, "sku": ""}], colour="red")
+
+    pointers = {error["pointer"] for error in answer.json()["errors"]}
+    assert pointers == {"#/reference", "#/lines/0/quantity", "#/lines/1/sku", "#/colour"}
+
+
+def test_of_very_many_bad_fields_the_first_are_listed(ann: APIClient) -> None:
+    answer = place(ann, lines=[{}] * 5000)
+
+    assert len(answer.json()["errors"]) == 100
+    assert answer.json()["detail"] == "15,000 things have to be corrected; the first 100 are listed."
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "No\0", 17, None, ["No"]])
+def test_an_order_is_not_cancelled_without_a_proper_reason(ann: APIClient, reason: Any) -> None:
+    location = place(ann)["Location"]
+    answer = ann.post(f"{location}/cancel", {"reason": reason})
+
+    assert answer.status_code == 400
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/reason"]
+    assert StoredEvent.objects.count() == 1
+
+
+def test_what_is_no_order_is_not_found(ann: APIClient) -> None:
+    for order in (uuid7(), UUID(int=0), "17", "..", "%00"):
+        assert ann.get(f"/api/v1/orders/{order}").status_code == 404
+        assert ann.post(f"/api/v1/orders/{order}/cancel", {"reason": "Test"}).status_code == 404
+
+
+def test_an_order_of_the_most_lines_is_placed(ann: APIClient) -> None:
+    answer = place(ann, lines=[HEART] * 5000)
+
+    assert answer.json()["total"] == {"amount": 5000 * 6 * 255, "currency": "GBP"}

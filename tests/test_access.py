@@ -1,0 +1,170 @@
+"""Who may do what: every route of the API, and every page that shows what only the program writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.db import models
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from knox.models import AuthToken
+from rest_framework.test import APIClient
+
+from eventing.testing import settle
+
+pytestmark = pytest.mark.django_db
+
+PRICE = {"amount": 255, "currency": "GBP"}
+PLACE = {"lines": [{"sku": "85123A", "quantity": 1, "unit_price": PRICE}]}
+PLACE_FOR_ANOTHER = {**PLACE, "customer_id": "0197a000-0000-7000-8000-000000000002"}
+CANCEL = {"reason": "Changed my mind"}
+LIST_ITEM = {"sku": "71053", "description": "Lantern", "list_price": PRICE}
+RECEIVE = {"quantity": 1}
+
+OPERATOR = ["view_ordersummary", "add_ordersummary", "change_ordersummary", "change_stocklevel"]
+WHO = ("nobody", "customer", "other customer", "operator", "administrator")
+
+# What each gets when asking for it. The order is the customer's.
+TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
+    ("GET", "orders", None, (401, 200, 200, 200, 200)),
+    ("POST", "orders", PLACE, (401, 201, 201, 201, 201)),
+    ("POST", "orders", PLACE_FOR_ANOTHER, (401, 403, 403, 201, 201)),
+    ("GET", "orders/<uuid:order_id>", None, (401, 200, 404, 200, 200)),
+    ("POST", "orders/<uuid:order_id>/cancel", CANCEL, (401, 200, 404, 200, 200)),
+    ("GET", "inventory/items", None, (401, 200, 200, 200, 200)),
+    ("POST", "inventory/items", LIST_ITEM, (401, 403, 403, 201, 201)),
+    ("GET", "inventory/items/<str:sku>", None, (401, 200, 200, 200, 200)),
+    ("POST", "inventory/items/<str:sku>/receive", RECEIVE, (401, 403, 403, 200, 200)),
+    ("GET", "schema", None, (200, 200, 200, 200, 200)),
+    ("GET", "docs", None, (200, 200, 200, 200, 200)),
+]
+
+
+@pytest.fixture
+def clients() -> dict[str, APIClient]:
+    users = {
+        "customer": User.objects.create_user("ann"),
+        "other customer": User.objects.create_user("ben"),
+        "operator": User.objects.create_user("clerk", is_staff=True),
+        "administrator": User.objects.create_superuser("boss"),
+    }
+    users["operator"].user_permissions.set(Permission.objects.filter(codename__in=OPERATOR))
+    clients = {name: APIClient() for name in WHO}
+    for name, user in users.items():
+        _, token = AuthToken.objects.create(user)
+        clients[name].credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return clients
+
+
+@pytest.mark.parametrize(("method", "route", "body", "expected"), TABLE)
+@pytest.mark.parametrize("who", WHO)
+def test_everybody_gets_what_the_table_says(
+    clients: dict[str, APIClient], who: str, method: str, route: str, body: Any, expected: tuple[int, ...]
+) -> None:
+    clients["administrator"].post("/api/v1/inventory/items", {**LIST_ITEM, "sku": "85123A"})
+    order = clients["customer"].post("/api/v1/orders", PLACE).json()
+    path = route.replace("<uuid:order_id>", order["order_id"]).replace("<str:sku>", "85123A")
+
+    answer = clients[who].generic(method, f"/api/v1/{path}", _json(body), content_type="application/json")
+    assert answer.status_code == expected[WHO.index(who)]
+
+
+def test_the_table_has_every_route() -> None:
+    assert {route for _, route, _, _ in TABLE} == set(_routes("api/v1/"))
+
+
+def test_a_list_has_only_what_its_reader_may_see(clients: dict[str, APIClient]) -> None:
+    mine = clients["customer"].post("/api/v1/orders", PLACE).json()["order_id"]
+    other = clients["other customer"].post("/api/v1/orders", PLACE).json()["order_id"]
+    guest = clients["operator"].post("/api/v1/orders", PLACE).json()["order_id"]
+    settle()
+
+    assert _listed(clients["customer"]) == {mine}
+    assert _listed(clients["other customer"]) == {other}
+    assert _listed(clients["operator"]) == _listed(clients["administrator"]) == {mine, other, guest}
+
+
+def test_a_filter_shows_nobody_the_orders_of_others(clients: dict[str, APIClient]) -> None:
+    customer = clients["customer"].post("/api/v1/orders", PLACE).json()["customer_id"]
+    settle()
+
+    for who, count in (("customer", 1), ("other customer", 0), ("operator", 1)):
+        found = clients[who].get("/api/v1/orders", {"customer": customer}).json()["results"]
+        assert len(found) == count
+
+
+WRITTEN_BY_THE_PROGRAM = [
+    model
+    for model in admin.site._registry
+    if model._meta.app_label in ("eventing", "orders", "payments", "inventory", "shipping")
+]
+
+
+@pytest.fixture
+def administrator() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def test_the_admin_asks_who_it_is(client: Client) -> None:
+    assert client.get("/")["Location"] == "/admin/"
+    assert client.get("/admin/")["Location"] == "/admin/login/?next=/admin/"
+    page = client.get("/admin/login/")
+    assert page.status_code == 200
+    assert 'name="password"' in page.content.decode()
+
+
+def test_events_and_read_models_have_pages() -> None:
+    pages = {model._meta.label for model in WRITTEN_BY_THE_PROGRAM}
+    assert {"eventing.StoredEvent", "orders.OrderSummary", "inventory.StockLevel", "payments.PaymentSummary"} <= pages
+
+
+@pytest.mark.parametrize("model", WRITTEN_BY_THE_PROGRAM, ids=lambda model: model._meta.label)
+def test_not_even_an_administrator_can_edit_what_the_program_writes(
+    administrator: Client, model: type[models.Model]
+) -> None:
+    page = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+
+    assert administrator.get(page).status_code == 200
+    assert administrator.get(f"{page}add/").status_code == 403
+    assert administrator.post(f"{page}add/", {}).status_code == 403
+    pages = admin.site._registry[model]
+    request = administrator.get(page).wsgi_request
+    assert not pages.has_change_permission(request)
+    assert not pages.has_delete_permission(request)
+    assert not pages.get_actions(request)
+
+
+def test_an_order_is_shown_and_can_not_be_changed_or_deleted(
+    administrator: Client, clients: dict[str, APIClient]
+) -> None:
+    order = clients["customer"].post("/api/v1/orders", PLACE).json()
+    settle()
+    page = f"/admin/orders/ordersummary/{order['order_id']}/change/"
+
+    assert order["order_id"] in administrator.get(page).content.decode()
+    assert administrator.post(page, {"status": "delivered"}).status_code == 403
+    assert administrator.post(page.replace("change", "delete"), {"post": "yes"}).status_code == 403
+
+
+def _listed(client: APIClient) -> set[str]:
+    return {order["order_id"] for order in client.get("/api/v1/orders").json()["results"]}
+
+
+def _json(body: Any) -> str:
+    return json.dumps(body) if body is not None else ""
+
+
+def _routes(prefix: str) -> Iterator[str]:
+    for entry in get_resolver().url_patterns:
+        match entry:
+            case URLResolver() if str(entry.pattern) == prefix:
+                yield from (str(each.pattern) for each in entry.url_patterns)
+            case URLPattern() if str(entry.pattern).startswith(prefix):
+                yield str(entry.pattern).removeprefix(prefix)

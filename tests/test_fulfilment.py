@@ -1,0 +1,160 @@
+"""Orders from placed to their end, through the log, on PostgreSQL; and what the read models and ledgers say then."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from eventing import context, sagas
+from eventing.handlers import dispatch
+from eventing.models import SagaInstance, Timer
+from inventory.commands import CommitReservation, ListStockItem, ReceiveStock
+from inventory.models import StockLevel
+from orders.commands import CancelOrder, MarkOrderDelivered, MarkOrderShipped, PlaceOrder
+from orders.models import CustomerOrder, OrderLine, OrderSummary
+from orders.sagas import OrderFulfilment
+from payments.models import GatewayEntry, PaymentSummary
+from shipping.commands import DeliverShipment, DispatchShipment
+from shipping.models import Consignment, ShipmentSummary
+from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, TOTAL, pounds
+from tests.workers import work_until_idle
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    for sku, price, quantity in ((HEART, "2.55", 20), (LANTERN, "3.39", 5)):
+        dispatch(ListStockItem(sku=sku, description="", list_price=pounds(price)))
+        dispatch(ReceiveStock(sku=sku, quantity=quantity))
+
+
+def place(method: str = "tok_visa") -> None:
+    dispatch(PlaceOrder(order_id=ORDER, customer_id=CUSTOMER, lines=LINES, reference="536365", payment_method=method))
+
+
+def saga() -> SagaInstance:
+    instance = sagas.instance(OrderFulfilment, ORDER)
+    assert instance is not None
+    return instance
+
+
+def reserved() -> dict[str, int]:
+    return dict(StockLevel.objects.values_list("sku", "reserved"))
+
+
+def ledger() -> list[tuple[str, str, int]]:
+    return list(GatewayEntry.objects.order_by("kind").values_list("kind", "outcome", "amount_minor"))
+
+
+def test_an_order_is_paid_reserved_booked_and_confirmed() -> None:
+    place()
+    work_until_idle()
+
+    order = OrderSummary.objects.get()
+    assert (order.status, order.reference, order.customer_id) == ("confirmed", "536365", CUSTOMER)
+    assert (order.total_minor, order.currency, order.line_count, order.units) == (3738, "GBP", 3, 14)
+    assert order.confirmed_recorded_at is not None
+    assert order.placed_recorded_at <= order.confirmed_recorded_at
+    assert CustomerOrder.objects.get(customer_id=CUSTOMER).status == "confirmed"
+    assert list(OrderLine.objects.values_list("number", "sku", "quantity", "unit_price_minor")) == [
+        (1, HEART, 6, 255),
+        (2, LANTERN, 2, 339),
+        (3, HEART, 6, 255),
+    ]
+    payment = PaymentSummary.objects.get()
+    assert (payment.payment_id, payment.status, payment.amount_minor) == (PAYMENT, "completed", TOTAL.minor)
+    assert ledger() == [("charge", "succeeded", TOTAL.minor)]
+    assert payment.charge_reference == GatewayEntry.objects.get().reference
+    assert reserved() == {HEART: 12, LANTERN: 2}
+    assert StockLevel.objects.get(sku=HEART).available == 8
+    shipment = ShipmentSummary.objects.get()
+    assert (shipment.shipment_id, shipment.status) == (SHIPMENT_ID, "created")
+    assert shipment.tracking_number == Consignment.objects.get(voided_at=None).tracking_number
+    assert saga().state == "COMPLETED"
+    assert not Timer.objects.exists()
+
+
+def test_an_imported_order_was_placed_when_it_happened_and_confirmed_now() -> None:
+    happened = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+    with context.acting(actor="importer", occurred_at=happened):
+        place()
+    work_until_idle()
+    order = OrderSummary.objects.get()
+    assert order.placed_at == happened < order.placed_recorded_at
+    assert order.confirmed_at is not None
+    assert order.confirmed_at > happened
+
+
+def test_a_declined_order_is_cancelled_with_the_reason() -> None:
+    place("tok_chargeDeclinedInsufficientFunds")
+    work_until_idle()
+    order = OrderSummary.objects.get()
+    assert order.status == "cancelled"
+    assert order.cancellation_reason == "Payment failed: Your card has insufficient funds."
+    payment = PaymentSummary.objects.get()
+    assert (payment.status, payment.decline_code) == ("failed", "insufficient_funds")
+    assert reserved() == {HEART: 0, LANTERN: 0}
+    assert saga().state == "COMPENSATED"
+
+
+def test_an_order_without_stock_gets_its_money_back() -> None:
+    lines = [*LINES[:1] * 4]
+    dispatch(PlaceOrder(order_id=ORDER, customer_id=None, lines=tuple(lines)))
+    work_until_idle()
+    order = OrderSummary.objects.get()
+    assert order.status == "cancelled"
+    assert order.cancellation_reason == f"Out of stock: {HEART} (24 wanted, 20 available)"
+    payment = PaymentSummary.objects.get()
+    assert (payment.status, payment.amount_minor, payment.refunded_minor) == ("refunded", 6120, 6120)
+    assert ledger() == [("charge", "succeeded", 6120), ("refund", "succeeded", 6120)]
+    assert reserved() == {HEART: 0, LANTERN: 0}
+    assert saga().state == "COMPENSATED"
+
+
+@pytest.mark.parametrize("token", ["tok_timeout", "tok_timeout_lost"])
+def test_an_unknown_outcome_is_asked_about_again_and_the_money_taken_once(token: str) -> None:
+    place(token)
+    work_until_idle()
+    assert OrderSummary.objects.get().status == "confirmed"
+    assert ledger() == [("charge", "succeeded", TOTAL.minor)]
+    assert GatewayEntry.objects.get().asks == 2
+
+
+def test_an_order_that_is_cancelled_before_anybody_looked_keeps_nothing() -> None:
+    place()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    work_until_idle()
+    assert OrderSummary.objects.get().status == "cancelled"
+    assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
+    assert reserved() == {HEART: 0, LANTERN: 0}
+    assert not ShipmentSummary.objects.exists()
+    assert saga().state == "COMPENSATED"
+
+
+def test_an_order_that_costs_nothing_is_fulfilled_without_the_gateway() -> None:
+    lines = tuple(type(line)(sku=line.sku, description="", quantity=1, unit_price=pounds("0")) for line in LINES)
+    dispatch(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines))
+    work_until_idle()
+    assert OrderSummary.objects.get().status == "confirmed"
+    assert PaymentSummary.objects.get().status == "completed"
+    assert ledger() == []
+
+
+def test_an_order_is_shipped_and_delivered() -> None:
+    place()
+    work_until_idle()
+    dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
+    dispatch(CommitReservation(order_id=ORDER))
+    dispatch(MarkOrderShipped(order_id=ORDER))
+    dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
+    dispatch(MarkOrderDelivered(order_id=ORDER))
+    work_until_idle()
+    order, shipment = OrderSummary.objects.get(), ShipmentSummary.objects.get()
+    assert (order.status, shipment.status) == ("delivered", "delivered")
+    assert None not in (order.shipped_at, order.delivered_at, shipment.dispatched_at, shipment.delivered_at)
+    assert list(StockLevel.objects.order_by("sku").values_list("sku", "on_hand", "reserved")) == [
+        (LANTERN, 3, 0),
+        (HEART, 8, 0),
+    ]
