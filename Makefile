@@ -12,10 +12,10 @@ SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_inf
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	$(shell [ -w "$$HOME" ] || echo --no-cache-dir)
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+	--no-emit-find-links --no-annotate --cache-dir $(VENV)/uv-cache --custom-compile-command 'make lock'
 LOCKED := requirements requirements-embedded requirements-dev requirements-bench
 # The checks read the settings and reach no server.
-CHECKED := env DATABASE_URL=$${DATABASE_URL:-postgresql://} REDIS_URL=$${REDIS_URL:-redis://} \
+CHECKED := env DATABASE_URL=$${DATABASE_URL:-postgresql://127.0.0.1:1/none} REDIS_URL=$${REDIS_URL:-redis://} \
 	SECRET_KEY=$${SECRET_KEY:-for-checks}
 
 .PHONY: help run demo test check format bench lock clean

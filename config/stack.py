@@ -87,6 +87,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, in order: beat, web, workers, broker, PostgreSQL."""
+        self.terminal.write("waybill", "stopping")
         for names in STOPPED_FIRST_TO_LAST:
             if known := [name for name in names if name in self.processes]:
                 self.processes.stop(*known)
@@ -166,18 +167,7 @@ class Stack:
         no_static_warning = {"PYTHONWARNINGS": "ignore:No directory at"}
         workers = {
             name: (
-                [
-                    *celery,
-                    "worker",
-                    "-Q",
-                    ",".join(queues),
-                    "-c",
-                    str(CONCURRENCY),
-                    "-n",
-                    f"{name}@%h",
-                    "-l",
-                    "WARNING",
-                ],
+                [*celery, *f"worker -Q {','.join(queues)} -c {CONCURRENCY} -n {name}@%h -l WARNING".split()],
                 no_superuser_warning,
             )
             for name, queues in WORKERS.items()
@@ -186,10 +176,7 @@ class Stack:
         web = ["gunicorn", "config.asgi:application", "-k", "uvicorn_worker.UvicornWorker", "-b", bind]
         web += ["--no-control-socket", "--graceful-timeout", "10", "--log-level", "warning"]
         return {
-            "web": (
-                [*web, "--graceful-timeout", "10", "--log-level", "warning"],
-                {"DATABASE_POOL": "true", **no_static_warning},
-            ),
+            "web": (web, {"DATABASE_POOL": "true", **no_static_warning}),
             **workers,
             "beat": ([*celery, "beat", "-s", str(self.state.path / "beat"), "-l", "WARNING"], {}),
         }
@@ -213,7 +200,7 @@ class Stack:
 def _answers(address: str) -> bool:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
     try:
-        connection.request("GET", "/admin/login/")
+        connection.request("GET", "/livez")
         connection.getresponse()
     except (OSError, http.client.HTTPException):
         return False

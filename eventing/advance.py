@@ -25,28 +25,29 @@ logger = logging.getLogger(__name__)
 DEADLY_ATTEMPTS = 3  # an event that was begun this often and never ended is parked without being tried again
 
 # Counts the attempt before anything is handled, so that a handler that kills its worker is found out. This row is
-# worth no wait for the disk: after a crash of the server the count is lost, and the work with it.
+# worth no wait for the disk: after a crash of the server the count is lost, and the work with it. Who has just begun
+# is about to hold the row; only when he doesn't for a second has he died, and is it an attempt that never ended.
 BEGIN = """
 WITH lazily AS (SELECT set_config('synchronous_commit', 'off', true)),
 head AS (SELECT coalesce(max(position), 0) AS position FROM eventing_log)
-UPDATE eventing_checkpoint SET attempts = attempts + 1,
+UPDATE eventing_checkpoint SET attempts = attempts + 1, begun_at = statement_timestamp(),
     careful_until = CASE WHEN attempts > 0 THEN greatest(careful_until, eventing_checkpoint.position + %(batch)s)
                     ELSE careful_until END
 FROM lazily, head
 WHERE id = (
     SELECT id FROM eventing_checkpoint
     WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = %(state)s
+        AND (begun_at IS NULL OR begun_at < statement_timestamp() - interval '1 second')
     FOR UPDATE SKIP LOCKED
 ) AND eventing_checkpoint.position < least(head.position, %(until)s)
 RETURNING eventing_checkpoint.position, attempts, careful_until, least(head.position, %(until)s)
 """
 
-# Holds the partition until the end of the transaction, unless somebody else has begun a batch since we did.
+# Holds the partition until the end of the transaction, unless it was stopped or somebody else has moved it since.
 HOLD = """
 SELECT id FROM eventing_checkpoint
-WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = %(state)s
-    AND attempts = %(attempts)s AND position = %(position)s
-FOR UPDATE SKIP LOCKED
+WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = %(state)s AND position = %(position)s
+FOR UPDATE
 """
 
 # The partition of an event comes from the first byte of a hash that is the same on every server and version.
@@ -76,9 +77,15 @@ FOR UPDATE SKIP LOCKED
 
 MOVE = """
 UPDATE eventing_checkpoint
-SET position = %(position)s, attempts = 0, handled = handled + %(handled)s, moved_at = clock_timestamp(),
+SET position = %(position)s, attempts = 0, begun_at = NULL, handled = handled + %(handled)s, moved_at = clock_timestamp(),
     rate = CASE WHEN %(handled)s > 0 THEN %(rate)s ELSE rate END
 WHERE subscription = %(subscription)s AND partition = %(partition)s
+"""
+
+# The batch failed and its worker lives: the next one, which is careful, needn't wait.
+GIVE_UP = """
+UPDATE eventing_checkpoint SET begun_at = NULL
+WHERE subscription = %(subscription)s AND partition = %(partition)s AND position = %(position)s
 """
 
 
@@ -118,6 +125,7 @@ def advance(
     except Exception as error:
         if begun.size > 1 or isinstance(error, ConflictError):
             logger.info("%s/%s goes one by one, because a batch failed: %r", subscription.name, partition, error)
+            run(GIVE_UP, {"subscription": subscription.name, "partition": partition, "position": begun.position})
             return True
         return _park(subscription, partition, state, begun, error)
 
@@ -227,7 +235,6 @@ def _hold(subscription: Subscription, partition: int, state: Checkpoint.State, b
                 "subscription": subscription.name,
                 "partition": partition,
                 "state": state,
-                "attempts": begun.attempts,
                 "position": begun.position,
             },
         )

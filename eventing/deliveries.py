@@ -27,8 +27,6 @@ from eventing.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=180)  # longer than a task may take: nobody else tries meanwhile
-
 INSERT = """
 INSERT INTO eventing_delivery (subscription, partition, sequence, event_id, position, state, attempts, error, traceback,
     due_at)
@@ -144,7 +142,7 @@ def claim(subscription: Subscription, *, partition: int | None = None, limit: in
 
 
 def _take(subscription: Subscription, partition: int | None, limit: int) -> list[Claim]:
-    parameters = {"subscription": subscription.name, "partition": partition, "lease": LEASE}
+    parameters = {"subscription": subscription.name, "partition": partition, "lease": lease()}
     rows = run(CLAIM, parameters | {"first": False, "limit": 1}) or run(
         CLAIM, parameters | {"first": True, "limit": limit}
     )
@@ -211,6 +209,12 @@ def skip(letters: QuerySet[Delivery], *, reason: str) -> int:
     return letters.filter(state__in=Delivery.OPEN).update(
         state=Delivery.State.SKIPPED, reason=reason, finished_at=Now()
     )
+
+
+def lease() -> timedelta:
+    """How long a delivery is left to the worker that took it, before another takes it to be dead. No task takes as
+    long; should one do, the same idempotency key and the state of the delivery keep it from being done twice."""
+    return timedelta(seconds=settings.EVENTING["LEASE_SECONDS"])
 
 
 def back_off(attempt: int) -> timedelta:

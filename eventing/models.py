@@ -105,6 +105,7 @@ class Checkpoint(models.Model):
     attempts = models.IntegerField(
         default=0, help_text="Times a batch was begun since one ended: counted before it is handled."
     )
+    begun_at = models.DateTimeField(null=True, help_text="When the batch that is under way was begun.")
     careful_until = models.BigIntegerField(
         default=0, help_text="Up to this position events are taken one at a time, because a batch failed."
     )

@@ -65,7 +65,7 @@ def _begin(projection: ProjectionSubscription) -> None:
             table = connection.ops.quote_name(projection.projection.model._meta.db_table)
             cursor.execute(f"TRUNCATE {table}")
         Delivery.objects.filter(subscription=projection.name).delete()
-        rows.update(state=Checkpoint.State.REPLAYING, position=0, attempts=0, careful_until=0)
+        rows.update(state=Checkpoint.State.REPLAYING, position=0, attempts=0, begun_at=None, careful_until=0)
 
 
 def _end(projection: ProjectionSubscription) -> None:

@@ -46,6 +46,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     outbox: OutboxStatus
     subscriptions: list[SubscriptionStatus]
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing more will happen by itself: all is relayed, seen and done, or waits for a person."""
+        return not self.outbox.backlog and not any(each.lag or each.waiting for each in self.subscriptions)
+
 
 def status() -> Status:
     """How things are now."""

@@ -9,6 +9,7 @@ import pytest
 from eventing import context, sagas
 from eventing.handlers import dispatch
 from eventing.models import SagaInstance, Timer
+from eventing.testing import settle
 from inventory.commands import CommitReservation, ListStockItem, ReceiveStock
 from inventory.models import StockLevel
 from orders.commands import CancelOrder, MarkOrderDelivered, MarkOrderShipped, PlaceOrder
@@ -18,7 +19,6 @@ from payments.models import GatewayEntry, PaymentSummary
 from shipping.commands import DeliverShipment, DispatchShipment
 from shipping.models import Consignment, ShipmentSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, TOTAL, pounds
-from tests.workers import work_until_idle
 
 pytestmark = pytest.mark.django_db
 
@@ -50,7 +50,7 @@ def ledger() -> list[tuple[str, str, int]]:
 
 def test_an_order_is_paid_reserved_booked_and_confirmed() -> None:
     place()
-    work_until_idle()
+    settle()
 
     order = OrderSummary.objects.get()
     assert (order.status, order.reference, order.customer_id) == ("confirmed", "536365", CUSTOMER)
@@ -80,7 +80,7 @@ def test_an_imported_order_was_placed_when_it_happened_and_confirmed_now() -> No
     happened = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
     with context.acting(actor="importer", occurred_at=happened):
         place()
-    work_until_idle()
+    settle()
     order = OrderSummary.objects.get()
     assert order.placed_at == happened < order.placed_recorded_at
     assert order.confirmed_at is not None
@@ -89,7 +89,7 @@ def test_an_imported_order_was_placed_when_it_happened_and_confirmed_now() -> No
 
 def test_a_declined_order_is_cancelled_with_the_reason() -> None:
     place("tok_chargeDeclinedInsufficientFunds")
-    work_until_idle()
+    settle()
     order = OrderSummary.objects.get()
     assert order.status == "cancelled"
     assert order.cancellation_reason == "Payment failed: Your card has insufficient funds."
@@ -102,7 +102,7 @@ def test_a_declined_order_is_cancelled_with_the_reason() -> None:
 def test_an_order_without_stock_gets_its_money_back() -> None:
     lines = [*LINES[:1] * 4]
     dispatch(PlaceOrder(order_id=ORDER, customer_id=None, lines=tuple(lines)))
-    work_until_idle()
+    settle()
     order = OrderSummary.objects.get()
     assert order.status == "cancelled"
     assert order.cancellation_reason == f"Out of stock: {HEART} (24 wanted, 20 available)"
@@ -116,7 +116,7 @@ def test_an_order_without_stock_gets_its_money_back() -> None:
 @pytest.mark.parametrize("token", ["tok_timeout", "tok_timeout_lost"])
 def test_an_unknown_outcome_is_asked_about_again_and_the_money_taken_once(token: str) -> None:
     place(token)
-    work_until_idle()
+    settle()
     assert OrderSummary.objects.get().status == "confirmed"
     assert ledger() == [("charge", "succeeded", TOTAL.minor)]
     assert GatewayEntry.objects.get().asks == 2
@@ -125,7 +125,7 @@ def test_an_unknown_outcome_is_asked_about_again_and_the_money_taken_once(token:
 def test_an_order_that_is_cancelled_before_anybody_looked_keeps_nothing() -> None:
     place()
     dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
-    work_until_idle()
+    settle()
     assert OrderSummary.objects.get().status == "cancelled"
     assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
     assert reserved() == {HEART: 0, LANTERN: 0}
@@ -136,7 +136,7 @@ def test_an_order_that_is_cancelled_before_anybody_looked_keeps_nothing() -> Non
 def test_an_order_that_costs_nothing_is_fulfilled_without_the_gateway() -> None:
     lines = tuple(type(line)(sku=line.sku, description="", quantity=1, unit_price=pounds("0")) for line in LINES)
     dispatch(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines))
-    work_until_idle()
+    settle()
     assert OrderSummary.objects.get().status == "confirmed"
     assert PaymentSummary.objects.get().status == "completed"
     assert ledger() == []
@@ -144,13 +144,13 @@ def test_an_order_that_costs_nothing_is_fulfilled_without_the_gateway() -> None:
 
 def test_an_order_is_shipped_and_delivered() -> None:
     place()
-    work_until_idle()
+    settle()
     dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
     dispatch(CommitReservation(order_id=ORDER))
     dispatch(MarkOrderShipped(order_id=ORDER))
     dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
     dispatch(MarkOrderDelivered(order_id=ORDER))
-    work_until_idle()
+    settle()
     order, shipment = OrderSummary.objects.get(), ShipmentSummary.objects.get()
     assert (order.status, shipment.status) == ("delivered", "delivered")
     assert None not in (order.shipped_at, order.delivered_at, shipment.dispatched_at, shipment.delivered_at)

@@ -30,7 +30,7 @@ def running_servers(state: Path) -> Servers:
 
 def postgres_state(state: Path) -> State:
     """The part of a state directory that PostgreSQL keeps."""
-    return State(state / "postgres", pid_file="data/postmaster.pid", mode=0o711)
+    return State(state / "postgres", pid_file="data/postmaster.pid")
 
 
 def postgres_url(state: State, database: str = DATABASE) -> str:
@@ -40,7 +40,7 @@ def postgres_url(state: State, database: str = DATABASE) -> str:
 
 def broker_state(state: Path) -> State:
     """The part of a state directory that the broker keeps."""
-    return State(state / "broker", pid_file="data/pid")
+    return State(state / "broker", pid_file="data/pid", mode=0o700)
 
 
 def broker_url(state: State, database: int = 0) -> str:

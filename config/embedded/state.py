@@ -19,7 +19,7 @@ class AlreadyRunning(RuntimeError):
 class State:
     """A directory that one process at a time may hold, for as long as it lives."""
 
-    def __init__(self, path: Path, *, pid_file: str = "pid", mode: int = 0o700) -> None:
+    def __init__(self, path: Path, *, pid_file: str = "pid", mode: int = 0o711) -> None:
         self.path = path.absolute()
         self._pid_file = self.path / pid_file
         self._mode = mode
@@ -34,7 +34,7 @@ class State:
             return
         for missing in [path for path in (self.path.parent, self.path) if not path.exists()]:
             missing.mkdir(parents=True, exist_ok=True)
-            missing.chmod(0o711 if missing != self.path else self._mode)
+            missing.chmod(self._mode if missing == self.path else 0o711)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from eventing.models import StoredEvent
 from eventing.testing import settle
-from orders.models import OrderSummary
+from orders.models import OrderLine, OrderSummary
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +92,14 @@ def test_an_order_can_be_read_at_once_and_reads_the_same_when_the_read_models_ha
     assert later.json()["lines"] == placed.json()["lines"]
     assert later.json()["placed_at"] == placed.json()["placed_at"]
     assert later["ETag"] == f'"{later.json()["version"]}"'
+
+
+def test_an_order_whose_lines_are_not_in_the_read_model_yet_is_read_with_its_lines(ann: APIClient) -> None:
+    placed = place(ann)
+    settle()
+    OrderLine.objects.all().delete()
+
+    assert ann.get(placed["Location"]).json()["lines"] == placed.json()["lines"]
 
 
 def test_reading_an_order_takes_as_many_queries_for_many_lines_as_for_few(

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             with stack:
                 self.stderr.write(f"Waybill runs at {stack.address}; importing the sample.")
                 imported = _json(stack, "import_orders", str(SAMPLE), "--wait", "--json")
-                findings = _json(stack, "reconcile", "--replay", "--json")
+                findings = _json(stack, "reconcile", "--wait", "30", "--replay", "--json")
                 status = _json(stack, "eventing_status", "--json")
         except (OSError, RuntimeError) as error:
             raise CommandError(str(error)) from error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from itertools import chain
 from typing import Any
 
@@ -8,6 +9,9 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandParser
 
 from config.reconciliation import Finding, reconcile, replayed_equal
+from eventing.status import status
+
+POLL_SECONDS = 0.2
 
 
 class Command(BaseCommand):
@@ -18,9 +22,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--replay", action="store_true", help="also rebuild every read model in place, and compare")
+        parser.add_argument(
+            "--wait", type=float, default=0, metavar="SECONDS", help="first wait this long for all work to be done"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
-    def handle(self, *args: Any, replay: bool, json: bool, **options: Any) -> None:
+    def handle(self, *args: Any, replay: bool, wait: float, json: bool, **options: Any) -> None:
+        until = time.monotonic() + wait
+        while time.monotonic() < until and not status().at_rest:
+            time.sleep(POLL_SECONDS)
         findings: list[Finding] = []
         for finding in chain(reconcile(), replayed_equal() if replay else ()):
             findings.append(finding)

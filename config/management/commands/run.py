@@ -26,7 +26,7 @@ class Command(BaseCommand):
         stack.obey_signals()
         try:
             with stack:
-                self.stderr.write(_welcome(stack))
+                self.stdout.write(_welcome(stack))
                 if not options["no_import"]:
                     self._import_sample(stack)
                 stack.watch()

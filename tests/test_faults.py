@@ -1,0 +1,90 @@
+"""Whatever is killed in the middle of an import, no order is left unfinished once it's back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from config.management.commands.run import SAMPLE
+from config.stack import Stack
+from tests.waiting import eventually
+
+ORDERS = 222
+BETWEEN_KILLS = 3  # orders that are confirmed from one kill to the next
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    """Servers and workers of this test's own. A lease is short, so that a killed worker's jobs soon come again;
+    batches are small, so that there's always one to interrupt."""
+    state = Path(tempfile.mkdtemp(prefix="waybill-faults-"))
+    state.chmod(0o711)
+    environ = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "EVENTING_LEASE_SECONDS": "3", "EVENTING_BATCH": "5"}
+    with Stack(state, members=("eventing", "effects", "beat"), durable=False, environ=environ) as running:
+        yield running
+    shutil.rmtree(state)
+
+
+def count(stack: Stack, status: str) -> int:
+    """Orders in that state; fewer while the database is down."""
+    try:
+        with psycopg.connect(stack.environ["DATABASE_URL"]) as connection:
+            query = "SELECT count(*) FROM orders_ordersummary WHERE status = %s"
+            row = connection.execute(query, [status]).fetchone()
+            return row[0] if row else 0
+    except psycopg.OperationalError:
+        return 0
+
+
+def flush_the_broker(stack: Stack) -> None:
+    redis.Redis.from_url(stack.environ["REDIS_URL"]).flushall()
+
+
+def kill_worker(name: str) -> Callable[[Stack], None]:
+    def kill(stack: Stack) -> None:
+        stack.processes.kill(name)
+        stack.processes.start(name)
+
+    return kill
+
+
+def test_an_import_survives_the_death_of_everything_that_takes_part(stack: Stack) -> None:
+    killings: list[Callable[[Stack], None]] = [
+        lambda stack: stack.postgres.kill(),
+        kill_worker("eventing"),
+        kill_worker("effects"),
+        flush_the_broker,
+        lambda stack: stack.broker.kill(),
+        kill_worker("beat"),
+        lambda stack: stack.postgres.kill(),
+        kill_worker("eventing"),
+    ]
+
+    def kill_them_all() -> None:
+        for kill in killings:
+            before = count(stack, "confirmed")
+            assert eventually(lambda before=before: count(stack, "confirmed") >= before + BETWEEN_KILLS, seconds=90)
+            assert count(stack, "confirmed") < ORDERS, "The import was over before everything was killed."
+            kill(stack)
+
+    with ThreadPoolExecutor() as pool:
+        killer = pool.submit(kill_them_all)
+        attempts = 0
+        while stack.manage("import_orders", str(SAMPLE), "--wait", quiet=True).returncode:
+            attempts += 1
+            assert attempts < 20, "The import didn't get through."
+        killer.result(timeout=1)
+
+    assert count(stack, "confirmed") == ORDERS
+    answer = stack.manage("reconcile", "--wait", "60", "--replay", "--json", quiet=True).stdout
+    assert [finding for finding in json.loads(answer) if finding["wrong"]] == []
