@@ -6,7 +6,7 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashe
 FROM python:3.13-slim
 RUN useradd --system --create-home waybill
 COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 WAYBILL_STATE=/var/lib/waybill
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 WAYBILL_STATE=/var/lib/waybill STATIC_ROOT=/var/lib/waybill/static
 WORKDIR /app
 COPY . .
 # Collecting static files needs settings, not servers.

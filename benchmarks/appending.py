@@ -97,7 +97,17 @@ def write(side: str, kind: str, seconds: float) -> None:
 
 def measure(side: str, kind: str, writers: int, seconds: float) -> float:
     """Operations a second of so many writers at once."""
-    command = [sys.executable, "-m", "benchmarks.appending", "--writer", side, "--kind", kind, "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.appending",
+        "--writer",
+        side,
+        "--kind",
+        kind,
+        "--seconds",
+        str(seconds),
+    ]
     processes = [start_writer(command) for _ in range(writers)]
     with relay_beside(side):
         for process in processes:
@@ -152,9 +162,7 @@ def report(rounds: int, seconds: float) -> None:
             ours, theirs = (statistics.median(rate[side] for rate in rates) for side in SIDES)
             ratio = statistics.median(rate["waybill"] / rate["eventsourcing"] for rate in rates)
             print(f"{kind:8}{writers:>3} writers{ours:>12,.0f}{theirs:>16,.0f}{ratio:>8.2f}", flush=True)
-            results.append(
-                {"kind": kind, "writers": writers, "waybill": ours, "eventsourcing": theirs, "ratio": ratio}
-            )
+            results.append({"kind": kind, "writers": writers, "waybill": ours, "eventsourcing": theirs, "ratio": ratio})
     print(json.dumps(results))
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier")}
 MEMBERS = ("web", *WORKERS, "beat")
 STOPPED_FIRST_TO_LAST = (("beat",), ("web",), tuple(WORKERS))
-CONCURRENCY = 2
+CONCURRENCY = {"eventing": 2, "effects": 2}
 READY_SECONDS = 60
 
 
@@ -167,7 +167,7 @@ class Stack:
         no_static_warning = {"PYTHONWARNINGS": "ignore:No directory at"}
         workers = {
             name: (
-                [*celery, *f"worker -Q {','.join(queues)} -c {CONCURRENCY} -n {name}@%h -l WARNING".split()],
+                [*celery, *f"worker -Q {','.join(queues)} -c {CONCURRENCY[name]} -n {name}@%h -l WARNING".split()],
                 no_superuser_warning,
             )
             for name, queues in WORKERS.items()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, transaction
@@ -77,7 +76,8 @@ FOR UPDATE SKIP LOCKED
 
 MOVE = """
 UPDATE eventing_checkpoint
-SET position = %(position)s, attempts = 0, begun_at = NULL, handled = handled + %(handled)s, moved_at = clock_timestamp(),
+SET position = %(position)s, attempts = 0, begun_at = NULL, handled = handled + %(handled)s,
+    moved_at = clock_timestamp(),
     rate = CASE WHEN %(handled)s > 0 THEN %(rate)s ELSE rate END
 WHERE subscription = %(subscription)s AND partition = %(partition)s
 """

@@ -7,10 +7,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from eventing import nudges
 from eventing.models import Checkpoint, Delivery, LogEntry
 from eventing.statements import run
 from eventing.subscriptions import Subscription, subscriptions
-
 
 # By the same rule as events, so that a saga's reminders come to the partition that its events come to.
 SPLIT_TIMERS = """
@@ -67,7 +67,7 @@ def resume(subscription: Subscription) -> int:
     resumed = Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.PAUSED).update(
         state=Checkpoint.State.RUNNING
     )
-    subscription.nudge()
+    nudges.send(subscription.nudges)
     return resumed
 
 

@@ -16,6 +16,7 @@ from eventing import checkpoints, context, deliveries, nudges, store
 from eventing.deliveries import Claim
 from eventing.domain import Command
 from eventing.handlers import handler_of, prepare
+from eventing.nudges import Nudge
 from eventing.records import Record
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
 
@@ -61,12 +62,13 @@ class EffectSubscription(Subscription):
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Make a job of each record."""
         deliveries.schedule(self, partition, records)
-        transaction.on_commit(self.nudge_perform, robust=True)
+        transaction.on_commit(lambda: nudges.send([self.nudge_to_perform]), robust=True)
         return len(records)
 
-    def nudge_perform(self) -> None:
-        """Tell the effect's workers that there are jobs."""
-        nudges.nudge_perform(self.name, self.queue)
+    @property
+    def nudge_to_perform(self) -> Nudge:
+        """Says that there are jobs."""
+        return Nudge(nudges.PERFORM, (self.name,), self.queue)
 
     def perform(self, claim: Claim) -> Command | None:
         """Make one attempt. Returns the command that records the outcome."""
@@ -97,7 +99,7 @@ def perform_due(effect: EffectSubscription, *, budget: float) -> bool:
         if not claims:
             return False
         if len(claims) == size:
-            effect.nudge_perform()  # there may be more, and another worker that is free
+            nudges.send([effect.nudge_to_perform])  # there may be more, and another worker that is free
         started = time.monotonic()
         record_outcomes(effect, _attempt(effect, claims))
         each = (time.monotonic() - started) / len(claims)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
 from celery import current_app
 from django.conf import settings
@@ -17,12 +18,25 @@ from redis import Redis, RedisError
 
 logger = logging.getLogger(__name__)
 
-LINGER = 0.005  # seconds that a relay looks on after its last event, so that a writer needn't nudge for each of its own
+LINGER = 0.005  # seconds after which a relay looks once more, so that a writer needn't nudge for each of its events
 FORGOTTEN_AFTER = 5  # seconds: a nudge that was lost with its task blocks the next for no longer
 
 RELAY = "eventing.relay"
 ADVANCE = "eventing.advance"
 PERFORM = "eventing.perform"
+
+
+class Nudge(NamedTuple):
+    """A task that is wanted, and the queue of those who do it."""
+
+    task: str
+    arguments: tuple[str | int, ...] = ()
+    queue: str = "eventing"
+
+    @property
+    def key(self) -> str:
+        """What is remembered in Redis as long as the task waits."""
+        return ":".join(["waybill:nudge", self.task, *map(str, self.arguments)])
 
 
 _relay_nudged_at = -LINGER
@@ -34,40 +48,35 @@ def nudge_relay() -> None:
     now = time.monotonic()
     if now - _relay_nudged_at >= LINGER:
         _relay_nudged_at = now
-        _nudge(RELAY)
+        send([Nudge(RELAY)])
 
 
-def nudge_advance(subscription: str, partition: int) -> None:
-    """There are events, letters or reminders for a partition."""
-    _nudge(ADVANCE, subscription, partition)
+def send(nudges: Sequence[Nudge]) -> None:
+    """Send those tasks that don't wait already."""
+    if not nudges:
+        return
+    try:
+        with _redis().pipeline(transaction=False) as pipeline:
+            for nudge in nudges:
+                pipeline.set(nudge.key, 1, nx=True, ex=FORGOTTEN_AFTER)
+            unsent = [nudge for nudge, is_first in zip(nudges, pipeline.execute(), strict=True) if is_first]
+        for nudge in unsent:
+            current_app.send_task(
+                nudge.task, nudge.arguments, queue=nudge.queue, retry_policy={"max_retries": 1, "interval_start": 0}
+            )
+    except (RedisError, OperationalError) as error:
+        logger.warning("The broker can't be reached, so %s nudges wait for the sweep: %s", len(nudges), error)
 
 
-def nudge_perform(subscription: str, queue: str) -> None:
-    """There are jobs for an effect."""
-    _nudge(PERFORM, subscription, queue=queue)
-
-
-def taken_up(task: str, *arguments: Any) -> None:
+def taken_up(nudge: Nudge) -> None:
     """The task begins: what happens from now on needs another nudge."""
     try:
-        _redis().delete(_key(task, arguments))
+        _redis().delete(nudge.key)
     except RedisError as error:
         logger.warning("Redis can't be reached, so nudges wait for the sweep: %s", error)
-
-
-def _nudge(task: str, *arguments: Any, queue: str = "eventing") -> None:
-    try:
-        if _redis().set(_key(task, arguments), 1, nx=True, ex=FORGOTTEN_AFTER):
-            current_app.send_task(task, arguments, queue=queue, retry_policy={"max_retries": 1, "interval_start": 0})
-    except (RedisError, OperationalError) as error:
-        logger.warning("The broker can't be reached, so %s waits for the sweep: %s", task, error)
 
 
 @cache
 def _redis() -> Redis:
     """One client a process: it is safe among threads and after a fork."""
     return Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
-
-
-def _key(task: str, arguments: tuple[Any, ...]) -> str:
-    return ":".join(["waybill:nudge", task, *map(str, arguments)])

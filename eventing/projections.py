@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from django.db import models
 
-from eventing.domain import Event
 from eventing.records import Record
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
 
@@ -101,9 +100,7 @@ class ProjectionSubscription(Subscription):
     def __init__(self, projection: ReadModel[Any]) -> None:
         super().__init__(
             name=name_of(type(projection)),
-            events=[
-                event for event in consumed_by(getattr(projection, projection.consuming)) if issubclass(event, Event)
-            ],
+            events=consumed_by(getattr(projection, projection.consuming)),
             key=projection.key,
             partitions=projection.partitions,
         )

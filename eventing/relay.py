@@ -14,6 +14,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from eventing import nudges
 from eventing.models import RelayFailure
 from eventing.statements import run
 from eventing.subscriptions import subscriptions_to
@@ -65,8 +66,7 @@ def relay_once(limit: int = PASS) -> Moved | None:
 def relay_all(limit: int = PASS) -> Iterator[int]:
     """Relay until the outbox is empty or another relay is at work, and nudge who waits for what was moved."""
     while (moved := relay_once(limit)) is not None and moved.events:
-        for subscription in subscriptions_to(moved.types):
-            subscription.nudge()
+        nudges.send([nudge for subscription in subscriptions_to(moved.types) for nudge in subscription.nudges])
         yield moved.events
 
 

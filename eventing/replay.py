@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from django.db import connection, transaction
 
-from eventing import checkpoints
+from eventing import checkpoints, nudges
 from eventing.advance import advance
 from eventing.models import Checkpoint, Delivery
 from eventing.projections import ProjectionSubscription
@@ -72,7 +72,7 @@ def _end(projection: ProjectionSubscription) -> None:
     Checkpoint.objects.filter(subscription=projection.name, state=Checkpoint.State.REPLAYING).update(
         state=Checkpoint.State.RUNNING
     )
-    projection.nudge()
+    nudges.send(projection.nudges)
 
 
 def _position(projection: ProjectionSubscription, partition: int) -> int:

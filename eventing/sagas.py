@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from eventing import context, store
-from eventing.domain import Command, CommandRejected, Event, Rejected, Saga, TimedOut
+from eventing.domain import Command, CommandRejected, Rejected, Saga, TimedOut
 from eventing.handlers import handler_of, prepare
 from eventing.models import SagaInstance
 from eventing.records import Record
@@ -99,7 +99,7 @@ class SagaSubscription(Subscription):
         consumed = consumed_by(saga_class.react)
         super().__init__(
             name=name_of(saga_class),
-            events=[event for event in consumed if issubclass(event, Event)],
+            events=[event for event in consumed if event not in (TimedOut, CommandRejected)],
             key=saga_class.correlation,
             partitions=partitions,
         )
@@ -135,7 +135,7 @@ class SagaSubscription(Subscription):
 
     def remind(self, reminder: Reminder, partition: int) -> None:
         """Let a saga react to its reminder, in the running transaction."""
-        for key, about, correlation_id in run(TAKE, reminder._asdict()):
+        for key, about, correlation_id in run(TAKE, {"id": reminder.id, "due_at": reminder.due_at}):
             cause = context.Cause(correlation_id=correlation_id, actor=self.name)
             sagas = self._load([key])
             self._take([Step(running, TimedOut(about=about), cause) for running in sagas.values()], partition)

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_t
 from django.conf import settings
 
 from eventing import nudges
-from eventing.domain import Event
+from eventing.domain import Event, EventMeta
+from eventing.nudges import Nudge
 from eventing.records import Record
 
 MOST_PARTITIONS = 256  # the partition comes from one byte of a hash
@@ -53,7 +54,7 @@ class Subscription(ABC):
         self.key = key
         self.partitions = partitions
         self.attempts: int = attempts or settings.EVENTING["ATTEMPTS"]
-        self.types = [event.stored_name for event in self.events]
+        self.types = [event.stored_name for event in self.events if isinstance(event, EventMeta)]
 
     @property
     def batch(self) -> int:
@@ -71,11 +72,16 @@ class Subscription(ABC):
 
     def remind(self, reminder: Reminder, partition: int) -> None:
         """Handle a reminder, in the running transaction, unless that isn't needed any more."""
+        raise NotImplementedError
 
-    def nudge(self) -> None:
-        """Tell the workers that there's something new for every partition."""
-        for partition in range(self.partitions):
-            nudges.nudge_advance(self.name, partition)
+    def nudge_for(self, partition: int) -> Nudge:
+        """Says that there are events, letters or reminders for a partition."""
+        return Nudge(nudges.ADVANCE, (self.name, partition))
+
+    @property
+    def nudges(self) -> list[Nudge]:
+        """Say that there's something for every partition."""
+        return [self.nudge_for(partition) for partition in range(self.partitions)]
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"

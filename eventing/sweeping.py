@@ -3,8 +3,9 @@ time, or was lost with the broker."""
 
 from __future__ import annotations
 
+from eventing import nudges
 from eventing.effects import EffectSubscription
-from eventing.nudges import nudge_advance
+from eventing.nudges import Nudge
 from eventing.relay import relay_all
 from eventing.statements import run
 from eventing.subscriptions import subscriptions
@@ -26,12 +27,14 @@ def sweep() -> None:
     """Relay what is in the outbox, and nudge whoever has something to do."""
     for _ in relay_all():
         pass
+    wanted: list[Nudge] = []
     waiting = run(WAITING)
     known = {subscription.name: subscription for subscription in subscriptions()}
     for name, partition in waiting:
         subscription = known.get(name)
         if subscription is None:
             continue  # a subscription of another version of the program
-        nudge_advance(name, partition)
+        wanted.append(subscription.nudge_for(partition))
         if isinstance(subscription, EffectSubscription):
-            subscription.nudge_perform()
+            wanted.append(subscription.nudge_to_perform)
+    nudges.send(wanted)

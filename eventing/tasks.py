@@ -9,6 +9,7 @@ from celery import shared_task
 from eventing import nudges, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
+from eventing.nudges import Nudge
 from eventing.relay import relay_all
 from eventing.subscriptions import Subscription, subscription_named
 
@@ -17,35 +18,35 @@ BUDGET = 5.0  # seconds a task works before it lets others have the worker
 
 @shared_task(name=nudges.RELAY)
 def relay() -> None:
-    """Move what is committed from the outbox to the log, until nothing has come for a moment."""
-    nudges.taken_up(nudges.RELAY)
-    until = time.monotonic() + BUDGET
-    moved = 1
-    while moved and time.monotonic() < until:
-        moved = sum(relay_all())
-        time.sleep(nudges.LINGER)
-        moved += sum(relay_all())
+    """Move what is committed from the outbox to the log, and once more when a moment has passed."""
+    nudges.taken_up(Nudge(nudges.RELAY))
+    for _ in relay_all():
+        pass
+    time.sleep(nudges.LINGER)
+    for _ in relay_all():
+        pass
 
 
 @shared_task(name=nudges.ADVANCE)
 def advance_partition(name: str, partition: int) -> None:
     """Let one partition of a subscription catch up: events first, then parked ones that are due, then reminders."""
-    nudges.taken_up(nudges.ADVANCE, name, partition)
     subscription = subscription_named(name)
+    nudges.taken_up(subscription.nudge_for(partition))
     until = time.monotonic() + BUDGET
     while _step(subscription, partition):
         if time.monotonic() > until:
-            nudges.nudge_advance(name, partition)
+            nudges.send([subscription.nudge_for(partition)])
             return
 
 
 @shared_task(name=nudges.PERFORM)
 def perform(name: str) -> None:
     """Perform the jobs of an effect that are due."""
-    nudges.taken_up(nudges.PERFORM, name)
     effect = subscription_named(name)
-    if isinstance(effect, EffectSubscription) and perform_due(effect, budget=BUDGET):
-        effect.nudge_perform()
+    if isinstance(effect, EffectSubscription):
+        nudges.taken_up(effect.nudge_to_perform)
+        if perform_due(effect, budget=BUDGET):
+            nudges.send([effect.nudge_to_perform])
 
 
 @shared_task(name="eventing.sweep")

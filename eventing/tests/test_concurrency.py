@@ -116,7 +116,7 @@ def test_those_who_write_many_streams_in_any_order_never_wait_in_a_circle(
     accounts = [opens_account() for _ in range(6)]
 
     def pay(seed: int) -> None:
-        order = random.Random(seed)
+        order = random.Random(seed)  # noqa: S311 - no secret
         for _ in range(10):
             dispatch(Transfer(accounts=tuple(order.sample(accounts, 4)), amount=1))
 
@@ -150,9 +150,9 @@ def test_appends_of_many_new_streams_in_opposite_orders_never_wait_in_a_circle(i
 
 def test_nobody_waits_for_a_lock_of_a_transaction_that_ended(in_threads: InThreads) -> None:
     hot = opens_account()
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         dispatch(Transfer(accounts=(hot,), amount=1))
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     in_threads(lambda: dispatch(Transfer(accounts=(hot,), amount=2)))
     dispatch(PayIn(account_id=hot, amount=3))
     assert store.load(Account, hot).balance == 5

@@ -27,14 +27,14 @@ def test_events_and_commands_cant_be_changed_and_are_equal_by_contents() -> None
     event = MoneyPaidIn(account_id=ACCOUNT, amount=1)
     assert event == MoneyPaidIn(account_id=ACCOUNT, amount=1)
     with pytest.raises(AttributeError, match="immutable"):
-        event.amount = 2  # type: ignore[misc]
+        event.amount = 2
     with pytest.raises(AttributeError, match="immutable"):
-        PayIn(account_id=ACCOUNT, amount=1).amount = 2  # type: ignore[misc]
+        PayIn(account_id=ACCOUNT, amount=1).amount = 2
 
 
 def test_the_fields_of_an_event_are_given_by_name() -> None:
     with pytest.raises(TypeError):
-        MoneyPaidIn(ACCOUNT, 1)  # type: ignore[misc]
+        MoneyPaidIn(ACCOUNT, 1)
 
 
 def test_an_event_is_read_as_it_was_written() -> None:

@@ -80,7 +80,7 @@ def test_with_live_relays_and_subscriptions_and_a_long_transaction_nothing_is_lo
             ) log WHERE version <> expected"""
         )
         assert cursor.fetchone() == (0,)
-    assert list(Delivery.objects.values_list('subscription','state','error','position')[:20]) == []
+    assert list(Delivery.objects.values_list("subscription", "state", "error", "position")[:20]) == []
     assert {str(each.account_id): each.payments for each in Balance.objects.all()} == {
         account: count for account, count in written.items() if count
     }
@@ -120,9 +120,9 @@ def test_who_inserts_first_and_commits_last_gets_the_later_position(other_sessio
 
 def test_what_is_rolled_back_leaves_no_hole() -> None:
     account = opens_account()
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         store.append(stream_of(account), [MoneyPaidIn(account_id=account, amount=1)] * 10, expected=1)
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     store.append(stream_of(account), [MoneyPaidIn(account_id=account, amount=1)] * 3, expected=1)
     everything_is_relayed()
     assert list(LogEntry.objects.order_by("position").values_list("position", flat=True)) == [1, 2, 3, 4]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection
 
-from eventing import relay, store
+from eventing import relay, statements, store
 from eventing.models import LogEntry, OutboxEntry, RelayFailure
 from eventing.relay import RELAY_LOCK, relay_all, relay_once
 from eventing.status import status
@@ -25,7 +26,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def log() -> list[tuple[int, int]]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT position, version FROM eventing_log JOIN eventing_event ON id = event_id ORDER BY 1")
-        return cursor.fetchall()
+        rows: list[tuple[int, int]] = cursor.fetchall()
+    return rows
+
+
+def _has_moved(events: int) -> bool:
+    return LogEntry.objects.count() > events
 
 
 def test_an_event_has_no_position_until_it_is_relayed() -> None:
@@ -62,7 +68,7 @@ def test_a_relay_whose_session_ends_at_any_statement_loses_and_doubles_nothing(
     pays_in(account, 1, 2)
     connection.ensure_connection()
     session = connection.connection.info.backend_pid
-    run, commit = relay.run, connection._commit
+    run, commit = statements.run, connection._commit  # type: ignore[attr-defined]
 
     def end_session() -> None:
         other_session.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
@@ -91,10 +97,9 @@ def test_relays_that_are_killed_again_and_again_lose_and_double_nothing(program:
     writer = program("eventing.tests.bank", "pay_until_killed", str(account))
     assert writer.stdout
     assert writer.stdout.readline() == "ready\n"
-    for _ in range(3):
-        before = LogEntry.objects.count()
+    for lives in range(1, 4):
         relaying = program("eventing.tests.bank", "relay")
-        assert eventually(lambda: LogEntry.objects.count() > before + 20)
+        assert eventually(partial(_has_moved, 20 * lives))
         relaying.send_signal(signal.SIGKILL)
         relaying.wait()
     writer.kill()

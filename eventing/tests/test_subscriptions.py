@@ -152,7 +152,10 @@ def test_of_a_batch_that_fails_only_the_event_that_fails_is_parked(balances: Sub
     total = everything_is_relayed()
     caught_up(balances)
     assert position(balances) == total
-    assert {each.owner: (each.amount, each.payments) for each in Balance.objects.all()} == {"Ada": (5, 2), "Bob": (2, 1)}
+    assert {each.owner: (each.amount, each.payments) for each in Balance.objects.all()} == {
+        "Ada": (5, 2),
+        "Bob": (2, 1),
+    }
     assert [(each.position, each.attempts) for each in Delivery.objects.order_by("position")] == [(5, 1), (6, 0)]
 
 
@@ -165,9 +168,7 @@ def test_of_a_batch_that_fails_only_the_event_that_fails_is_parked(balances: Sub
         ("ffffffff-ffff-ffff-ffff-ffffffffffff", 256, 19),
     ],
 )
-def test_the_partition_of_a_key_never_changes(
-    key: str, partitions: int, expected: int
-) -> None:
+def test_the_partition_of_a_key_never_changes(key: str, partitions: int, expected: int) -> None:
     assert hashlib.sha256(key.encode()).digest()[0] % partitions == expected
     opens_account(account_id=UUID(key))
     everything_is_relayed()
@@ -262,7 +263,7 @@ def test_checkpoints_that_exist_are_left_alone(balances: Subscription) -> None:
 
 
 def test_two_subscriptions_cant_have_one_name() -> None:
-    with pytest.raises(ValueError, match="There are two subscriptions named 'eventing.Balances'"):
+    with pytest.raises(ValueError, match=r"There are two subscriptions named 'eventing\.Balances'"):
         subscriptions.subscribe(Noting(name="eventing.Balances"))
 
 
@@ -278,14 +279,9 @@ def test_an_event_that_kills_its_worker_is_parked_after_a_few_attempts_while_oth
     pays_in(ada, 1, POISON, 2)
     pays_in(bob, 3)
     total = everything_is_relayed()
-    deaths = 0
-    while position(balances) < total:
-        worker = program("eventing.tests.bank", "project_to_death", balances.name)
-        worker.communicate(timeout=60)
-        deaths += worker.returncode == -9
-        assert deaths < 10
-        waits_for_the_sweep(balances)
-    assert deaths == 1 + DEADLY_ATTEMPTS  # the first time it was in a batch
+    output, errors = program("eventing.tests.bank", "project_to_death", balances.name).communicate(timeout=60)
+    assert output == f"{1 + DEADLY_ATTEMPTS}\n", errors  # the first time it was in a batch
+    assert position(balances) == total
     assert {each.owner: each.amount for each in Balance.objects.all()} == {"Ada": 1, "Bob": 3}
     assert [each.position for each in Delivery.objects.order_by("position")] == [4, 5]
     assert "never ended" in Delivery.objects.earliest("position").error

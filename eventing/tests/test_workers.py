@@ -1,0 +1,86 @@
+"""Real Celery workers on a real broker."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from celery import Celery
+from django.conf import settings
+from django.db import connection
+
+from eventing import nudges, store
+from eventing.context import acting
+from eventing.models import Checkpoint
+from eventing.tests.bank.customers import opens_account, stream_of
+from eventing.tests.bank.models import Balance
+from eventing.tests.bank.sagas import BONUS
+from eventing.tests.conftest import Program
+from tests.waiting import eventually
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def app(broker: str) -> Iterator[Celery]:
+    """Sends tasks to the broker of this test."""
+    app = Celery("waybill", set_as_current=False)
+    app.config_from_object(settings, namespace="CELERY")
+    app.conf.update(broker_url=broker)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def worker(program: Program) -> subprocess.Popen[str]:
+    return program(
+        "celery", "--app=config", "--quiet", "worker", "--concurrency=1", "--queues=eventing", "--without-gossip",
+        "--without-mingle", "--without-heartbeat",
+    )  # fmt: skip
+
+
+def test_after_its_session_was_ended_a_worker_fails_none_of_the_tasks_that_follow(
+    app: Celery, worker: subprocess.Popen[str], other_session: psycopg.Connection[Any]
+) -> None:
+    account = opens_account()
+
+    def is_paid_in(times: int) -> bool:
+        version = store.version(stream_of(account)) + times
+        for _ in range(times):
+            app.send_task("bank.pay_in", [str(account), 1])
+        return eventually(lambda: store.version(stream_of(account)) == version, seconds=20)
+
+    assert is_paid_in(1)
+    for _ in range(2):
+        ended = other_session.execute(
+            """SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> ALL(%s)""",
+            [[other_session.info.backend_pid, connection.connection.info.backend_pid]],
+        ).fetchone()
+        assert ended is not None
+        assert ended[0] >= 1
+        assert is_paid_in(50)
+
+
+def test_a_nudge_is_all_it_takes_to_bring_an_event_to_everybody(app: Celery, worker: subprocess.Popen[str]) -> None:
+    account = opens_account()
+    app.send_task(nudges.RELAY)
+    assert eventually(lambda: Balance.objects.filter(pk=account, amount=BONUS).exists())
+    assert eventually(lambda: set(Checkpoint.objects.values_list("attempts", flat=True)) == {0})
+
+
+def test_a_cause_travels_with_a_message_to_the_task_and_no_further(app: Celery, worker: subprocess.Popen[str]) -> None:
+    account = opens_account()
+    with acting(actor="ada", traceparent=TRACE) as cause:
+        app.send_task("bank.pay_in", [str(account), 1])
+    app.send_task("bank.pay_in", [str(account), 1])
+    assert eventually(lambda: store.version(stream_of(account)) == 3)
+    _, carried, begun = store.read(stream_of(account))
+    assert (carried.actor, carried.traceparent, carried.correlation_id) == ("ada", TRACE, cause.correlation_id)
+    assert (begun.actor, begun.traceparent) == ("", "")
+    assert begun.correlation_id != cause.correlation_id
