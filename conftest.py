@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import pytest
 from django.db import connection
@@ -13,8 +13,8 @@ def django_db_setup(django_db_setup: None) -> None:
     """Let the test database be emptied after a test, which its log refuses to everybody else."""
     flush = connection.ops.execute_sql_flush
 
-    def flush_without_triggers(statements: list[str]) -> Any:
-        return flush(["SET session_replication_role = replica", *statements, "SET session_replication_role = origin"])
+    def flush_without_triggers(sql_list: Iterable[str]) -> None:
+        flush(["SET session_replication_role = replica", *sql_list, "SET session_replication_role = origin"])
 
     connection.ops.execute_sql_flush = flush_without_triggers  # type: ignore[method-assign]
 

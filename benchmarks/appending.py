@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 from benchmarks.sides import prepare_eventsourcing, prepare_waybill, servers
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
+from uuid import UUID
 
+import psycopg
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Tracking
@@ -26,7 +29,7 @@ class Order(Aggregate):
         self.status = "confirmed"
 
 
-class Orders(Application):
+class Orders(Application[UUID]):
     """Keeps orders."""
 
 
@@ -35,17 +38,12 @@ class Summaries(PostgresTrackingRecorder):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.check_table_name("order_summary")
         self.sql_create_statements.append(
             SQL(
                 "CREATE TABLE IF NOT EXISTS order_summary "
                 "(order_id uuid PRIMARY KEY, customer text, total bigint, status text)"
-            )
+            ).format()
         )
-
-    def check_table_name(self, name: str) -> None:
-        """PostgreSQL cuts longer names short."""
-        self.check_identifier_length(name)
 
     def write(self, statement: str, values: dict[str, Any], tracking: Tracking) -> None:
         """One event: the row and the position."""
@@ -58,11 +56,11 @@ class SummariesProjection(Projection[Summaries]):
     """A row an order."""
 
     name = "summaries"
-    topics = (get_topic(Order.Placed), get_topic(Order.Confirmed))
+    topics = (get_topic(Order.Placed), get_topic(Order.Confirmed))  # type: ignore[attr-defined] # made by @event
 
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
         """Write the row as the event says."""
-        if isinstance(domain_event, Order.Placed):
+        if isinstance(domain_event, Order.Placed):  # type: ignore[attr-defined]
             self.view.write(
                 "INSERT INTO order_summary VALUES (%(id)s, %(customer)s, %(total)s, 'placed')",
                 {"id": domain_event.originator_id, "customer": domain_event.customer, "total": domain_event.total},
@@ -78,10 +76,6 @@ class SummariesProjection(Projection[Summaries]):
 
 def rebuild(events: int) -> float:
     """Events a second of the projection runner, into an empty table, from the first event to the last."""
-    import os
-
-    import psycopg
-
     connection = psycopg.connect(os.environ["DATABASE_URL"], dbname=os.environ["POSTGRES_DBNAME"], autocommit=True)
     connection.execute("DROP TABLE IF EXISTS order_summary")
     for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE '%tracking%'").fetchall():

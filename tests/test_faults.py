@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -46,6 +47,10 @@ def count(stack: Stack, status: str) -> int:
         return 0
 
 
+def has_confirmed(stack: Stack, orders: int) -> bool:
+    return count(stack, "confirmed") >= orders
+
+
 def flush_the_broker(stack: Stack) -> None:
     redis.Redis.from_url(stack.environ["REDIS_URL"]).flushall()
 
@@ -72,8 +77,8 @@ def test_an_import_survives_the_death_of_everything_that_takes_part(stack: Stack
 
     def kill_them_all() -> None:
         for kill in killings:
-            before = count(stack, "confirmed")
-            assert eventually(lambda before=before: count(stack, "confirmed") >= before + BETWEEN_KILLS, seconds=90)
+            enough = count(stack, "confirmed") + BETWEEN_KILLS
+            assert eventually(partial(has_confirmed, stack, enough), seconds=90)
             assert count(stack, "confirmed") < ORDERS, "The import was over before everything was killed."
             kill(stack)
 
