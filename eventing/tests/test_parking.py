@@ -25,6 +25,7 @@ from eventing.tests.bank.customers import everything_is_relayed, opens_account, 
 from eventing.tests.bank.models import Balance
 from eventing.tests.bank.projections import POISON
 from eventing.tests.conftest import InThreads
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -182,6 +183,34 @@ def test_the_pause_between_attempts_doubles_up_to_a_cap_and_varies(settings: Set
         pauses = [back_off(attempt).total_seconds() for _ in range(200)]
         assert 0 <= min(pauses) < most / 4
         assert most / 2 < max(pauses) <= most
+
+
+def test_a_retry_waits_for_the_batch_that_is_under_way(
+    poisoned: UUID,
+    balances: Subscription,
+    in_threads: InThreads,
+    other_session: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cured()
+    pays_in(opens_account("Bob"), 7)
+    everything_is_relayed()
+    Checkpoint.objects.update(careful_until=0)
+    under_way, project = threading.Event(), Projection.project
+
+    def slowly(self: Projection[Balance], records: Sequence[Record]) -> None:
+        if not under_way.is_set():
+            under_way.set()
+            assert eventually(
+                lambda: other_session.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+                ).fetchone()
+            )
+        project(self, records)
+
+    monkeypatch.setattr(Projection, "project", slowly)
+    in_threads(lambda: advance(balances, 0), lambda: under_way.wait() and retry_due(balances, 0))
+    assert {each.owner: each.amount for each in Balance.objects.all()} == {"Ada": 1 + POISON, "Bob": 7}
 
 
 def test_what_two_workers_retry_and_advance_at_once_keeps_its_order(

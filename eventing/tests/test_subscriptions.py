@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
+from eventing import advance as advancing
 from eventing import checkpoints, store, subscriptions
 from eventing.advance import DEADLY_ATTEMPTS, advance, read
 from eventing.checkpoints import NotDrained, make_missing, pause, repartition, resume
@@ -142,6 +143,25 @@ def test_many_workers_on_one_partition_handle_each_event_once(
     assert not Delivery.objects.exists()
     assert {each.attempts for each in Checkpoint.objects.filter(subscription=entries.name)} == {0}
     assert {each.careful_until for each in Checkpoint.objects.filter(subscription=balances.name)} == {0}
+
+
+def test_who_was_overtaken_after_he_had_begun_does_nothing(
+    entries: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays_in(opens_account(), 1, 2, 3)
+    everything_is_relayed()
+    handle: Any = advancing._handle  # type: ignore[attr-defined]
+
+    def stall(*args: Any) -> bool:
+        monkeypatch.setattr(advancing, "_handle", handle)
+        waits_for_the_sweep(entries)
+        caught_up(entries)
+        overtaken: bool = handle(*args)
+        return overtaken
+
+    monkeypatch.setattr(advancing, "_handle", stall)
+    assert not advance(entries, 0)
+    assert Entry.objects.count() == 3
 
 
 def test_of_a_batch_that_fails_only_the_event_that_fails_is_parked(balances: Subscription) -> None:
