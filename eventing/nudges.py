@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 
 logger = logging.getLogger(__name__)
 
-LINGER = 0.005  # seconds after which a relay looks once more, so that a writer needn't nudge for each of its events
+LINGER = 0.02  # seconds after which a relay looks once more, so that a writer needn't nudge for each of its events
 FORGOTTEN_AFTER = 5  # seconds: a nudge that was lost with its task blocks the next for no longer
 
 RELAY = "eventing.relay"

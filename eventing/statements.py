@@ -15,6 +15,7 @@ from django.db import connection
 def run(statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
     """Execute a statement and return its rows. Raises Django's database errors."""
     connection.validate_no_broken_transaction()
+    connection.close_if_health_check_failed()  # as Django's own cursors do: a worker's connection may be long dead
     connection.ensure_connection()
     with connection.wrap_database_errors:
         cursor = psycopg.Cursor(connection.connection)

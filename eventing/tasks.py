@@ -18,13 +18,12 @@ BUDGET = 5.0  # seconds a task works before it lets others have the worker
 
 @shared_task(name=nudges.RELAY)
 def relay() -> None:
-    """Move what is committed from the outbox to the log, and once more when a moment has passed."""
+    """Move what is committed from the outbox to the log, and look again as long as writers rely on that."""
     nudges.taken_up(Nudge(nudges.RELAY))
-    for _ in relay_all():
-        pass
-    time.sleep(nudges.LINGER)
-    for _ in relay_all():
-        pass
+    for pause in (0, nudges.LINGER / 2, nudges.LINGER / 2):
+        time.sleep(pause)
+        for _ in relay_all():
+            pass
 
 
 @shared_task(name=nudges.ADVANCE)

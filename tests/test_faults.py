@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import psycopg
-import pytest
 import redis
 
 from config.management.commands.run import SAMPLE
 from config.stack import Stack
+from tests.conftest import StackStarter
 from tests.waiting import eventually
 
 ORDERS = 222
 BETWEEN_KILLS = 3  # orders that are confirmed from one kill to the next
-
-
-@pytest.fixture
-def stack() -> Iterator[Stack]:
-    """Servers and workers of this test's own. A lease is short, so that a killed worker's jobs soon come again;
-    batches are small, so that there's always one to interrupt."""
-    state = Path(tempfile.mkdtemp(prefix="waybill-faults-"))
-    state.chmod(0o711)
-    environ = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "EVENTING_LEASE_SECONDS": "3", "EVENTING_BATCH": "5"}
-    with Stack(state, members=("eventing", "effects", "beat"), durable=False, environ=environ) as running:
-        yield running
-    shutil.rmtree(state)
 
 
 def count(stack: Stack, status: str) -> int:
@@ -63,7 +46,9 @@ def kill_worker(name: str) -> Callable[[Stack], None]:
     return kill
 
 
-def test_an_import_survives_the_death_of_everything_that_takes_part(stack: Stack) -> None:
+def test_an_import_survives_the_death_of_everything_that_takes_part(start_stack: StackStarter) -> None:
+    # A killed worker's jobs soon come again, and batches are so small that there's always one to interrupt.
+    stack = start_stack(EVENTING_LEASE_SECONDS="3", EVENTING_BATCH="5")
     killings: list[Callable[[Stack], None]] = [
         lambda stack: stack.postgres.kill(),
         kill_worker("eventing"),

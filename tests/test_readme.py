@@ -5,35 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from config.embedded.state import State
 from config.management.commands.run import SAMPLE
-from config.stack import ROOT, Stack
+from config.stack import MEMBERS, ROOT
+from tests.conftest import StackStarter
 from tests.waiting import eventually
 
 WALK = re.compile(r"```sh\n(\. \.venv/bin/activate\n.*?)```", re.DOTALL)
 
 
-@pytest.fixture
-def stack() -> Iterator[Stack]:
-    state = Path(tempfile.mkdtemp(prefix="waybill-readme-"))
-    state.chmod(0o711)
-    environ = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
-    with Stack(state, port=State(state).port(), durable=False, environ=environ) as running:
-        yield running
-    shutil.rmtree(state)
-
-
-def test_a_stranger_gets_from_nothing_to_a_fulfilled_order(stack: Stack) -> None:
+def test_a_stranger_gets_from_nothing_to_a_fulfilled_order(start_stack: StackStarter) -> None:
+    stack = start_stack(members=MEMBERS)
     walk = WALK.search((ROOT / "README.md").read_text())
     assert walk is not None
     script = walk[1].replace(". .venv/bin/activate\n", "").replace("http://localhost:8000", stack.address)

@@ -150,7 +150,7 @@ def test_who_was_overtaken_after_he_had_begun_does_nothing(
 ) -> None:
     pays_in(opens_account(), 1, 2, 3)
     everything_is_relayed()
-    handle: Any = advancing._handle  # type: ignore[attr-defined]
+    handle: Any = advancing._handle
 
     def stall(*args: Any) -> bool:
         monkeypatch.setattr(advancing, "_handle", handle)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from eventing.status import Status, status
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(msgspec.json.encode(now).decode())
         else:
-            show(now, Console())
+            show(now, Console(width=None if sys.stdout.isatty() else 120))
 
 
 def show(now: Status, console: Console) -> None:
@@ -33,7 +34,9 @@ def show(now: Status, console: Console) -> None:
     console.print(f"Log: {now.head:,} events. Outbox: {outbox.backlog:,}, oldest {outbox.oldest_seconds:.1f} s.")
     if outbox.retries:
         console.print(f"The relay has failed {outbox.retries} times: {outbox.last_error}")
-    table = Table("Subscription", "Kind", "State", "Lag", "Events/s", "Handled", "Waiting", "Dead")
+    table = Table(
+        Column("Subscription", no_wrap=True), "Kind", "State", "Lag", "Events/s", "Handled", "Waiting", "Dead"
+    )
     for column in table.columns[3:]:
         column.justify = "right"
     for each in now.subscriptions:

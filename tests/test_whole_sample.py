@@ -1,0 +1,61 @@
+"""The development sample of real orders, imported by command and fulfilled by real workers, to the unit and the penny."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from config.stack import ROOT, Stack
+from tests.conftest import StackStarter
+
+DATA = ROOT.parent / "shared" / "data"
+SAMPLE = DATA / "retail_sample_dev.csv.gz"
+CLASSES = {
+    "adjustment": None,
+    "cancellation": "2_cancellation",
+    "write_off": "3_stock_writeoff(neg qty, not C)",
+    "zero_price": "4_zero_price",
+    "special_code": "5_special_code",
+}
+
+pytestmark = [
+    pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE.name} isn't beside the project, in shared/data"),
+    pytest.mark.timeout(600),
+]
+
+
+def ask(stack: Stack, *command: str) -> Any:
+    done = stack.manage(*command, "--json", quiet=True)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_development_sample_is_fulfilled_and_its_totals_are_the_published_ones(start_stack: StackStarter) -> None:
+    stack = start_stack()
+    facts = json.loads((DATA / "facts_dev.json").read_text())
+    sold = facts["classes"]["6_product_sale"]
+
+    imported = ask(stack, "import_orders", str(SAMPLE), "--wait")
+
+    assert imported["states"] == {"confirmed": facts["N_invoices_with_a_product_sale_line"]}
+    assert imported["placed"] == imported["orders"] == sold["invoices_touched"]
+    assert (imported["lines"], imported["units"], imported["pence"]) == (sold["lines"], sold["units"], sold["pence"])
+    for name, published in CLASSES.items():
+        expected = facts["classes"][published] if published else dict.fromkeys(sold, 0)
+        found = imported["set_aside"][name]
+        assert {
+            "lines": found["lines"],
+            "units": found["units"],
+            "pence": found["pence"],
+            "invoices_touched": found["invoices"],
+        } == expected
+
+    findings = ask(stack, "reconcile", "--wait", "60", "--replay")
+    assert [finding for finding in findings if finding["wrong"]] == []
+
+    head = ask(stack, "eventing_status")["head"]
+    again = ask(stack, "import_orders", str(SAMPLE), "--wait")
+    assert (again["placed"], again["already_there"]) == (0, imported["orders"])
+    assert ask(stack, "eventing_status")["head"] == head
