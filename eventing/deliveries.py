@@ -50,13 +50,13 @@ FROM (
     SELECT id AS claimed_id FROM eventing_delivery due
     WHERE subscription = %(subscription)s AND state = 'waiting' AND due_at <= statement_timestamp()
         AND (%(partition)s::int IS NULL OR partition = %(partition)s)
-        AND (attempts = 0) = %(first)s
-        AND NOT EXISTS (
-            SELECT FROM eventing_delivery earlier
-            WHERE earlier.subscription = due.subscription AND earlier.sequence = due.sequence
-                AND earlier.position < due.position AND earlier.state IN ('waiting', 'dead')
+        AND (attempts > 0) = %(again)s
+        AND position = (
+            SELECT min(open.position) FROM eventing_delivery open
+            WHERE open.subscription = due.subscription AND open.sequence = due.sequence
+                AND open.state IN ('waiting', 'dead')
         )
-    ORDER BY due_at, id LIMIT %(limit)s
+    ORDER BY due_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ) claimed
 WHERE eventing_delivery.id = claimed_id
@@ -143,8 +143,8 @@ def claim(subscription: Subscription, *, partition: int | None = None, limit: in
 
 def _take(subscription: Subscription, partition: int | None, limit: int) -> list[Claim]:
     parameters = {"subscription": subscription.name, "partition": partition, "lease": lease()}
-    rows = run(CLAIM, parameters | {"first": False, "limit": 1}) or run(
-        CLAIM, parameters | {"first": True, "limit": limit}
+    rows = run(CLAIM, parameters | {"again": True, "limit": 1}) or run(
+        CLAIM, parameters | {"again": False, "limit": limit}
     )
     events = {row[0]: row for row in run(RECORDS, {"ids": [row[1] for row in rows]})} if rows else {}
     return sorted(

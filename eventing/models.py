@@ -159,7 +159,9 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["subscription", "due_at"],
+                "subscription",
+                models.ExpressionWrapper(models.Q(attempts__gt=0), output_field=models.BooleanField()),
+                "due_at",
                 condition=models.Q(state="waiting"),
                 name="eventing_delivery_due",
             ),

@@ -32,6 +32,8 @@ WITH moved AS (
     RETURNING id, event_id, type
 ), head AS (
     SELECT coalesce(max(position), 0) AS position FROM eventing_log
+), healed AS (
+    DELETE FROM eventing_relay_failure
 ), published AS (
     INSERT INTO eventing_log (position, event_id, type)
     SELECT head.position + row_number() OVER (ORDER BY moved.id), moved.event_id, moved.type FROM moved, head
@@ -58,16 +60,16 @@ def relay_once(limit: int = PASS) -> Moved | None:
     except DatabaseError as error:
         _note_failure(error)
         raise
-    if counts:
-        RelayFailure.objects.all().delete()
     return Moved(sum(counts.values()), frozenset(counts))
 
 
 def relay_all(limit: int = PASS) -> Iterator[int]:
-    """Relay until the outbox is empty or another relay is at work, and nudge who waits for what was moved."""
+    """Relay what is in the outbox, unless another relay is at work, and nudge who waits for what was moved."""
     while (moved := relay_once(limit)) is not None and moved.events:
         nudges.send([nudge for subscription in subscriptions_to(moved.types) for nudge in subscription.nudges])
         yield moved.events
+        if moved.events < limit:
+            return
 
 
 def _note_failure(error: DatabaseError) -> None:

@@ -20,7 +20,7 @@ BUDGET = 5.0  # seconds a task works before it lets others have the worker
 def relay() -> None:
     """Move what is committed from the outbox to the log, and look again as long as writers rely on that."""
     nudges.taken_up(Nudge(nudges.RELAY))
-    for pause in (0, nudges.LINGER / 2, nudges.LINGER / 2):
+    for pause in (0, nudges.LINGER):
         time.sleep(pause)
         for _ in relay_all():
             pass

@@ -1,4 +1,4 @@
-"""The development sample of real orders, imported by command and fulfilled by real workers, to the unit and the penny."""
+"""The development sample of real orders, imported by command, fulfilled by real workers, exact to the penny."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_after_its_session_was_ended_a_worker_fails_none_of_the_tasks_that_follo
         expected = len(paid_in(account, 1)) + times
         for _ in range(times):
             app.send_task("bank.pay_in", [str(account), 1])
-        return eventually(lambda: len(paid_in(account, 1)) == expected, seconds=20)
+        return eventually(lambda: len(paid_in(account, 1)) == expected, seconds=60)
 
     assert is_paid_in(1)
     for _ in range(2):
