@@ -15,7 +15,7 @@ from django.db import OperationalError, transaction
 from eventing import checkpoints, context, deliveries, nudges, store
 from eventing.deliveries import Claim
 from eventing.domain import Command
-from eventing.handlers import handler_of, prepare
+from eventing.handlers import CONFLICT_ATTEMPTS, handler_of, prepare
 from eventing.nudges import Nudge
 from eventing.records import Record
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
@@ -120,8 +120,11 @@ def _attempt(effect: EffectSubscription, claims: Sequence[Claim]) -> list[Outcom
     return outcomes
 
 
-def record_outcomes(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> None:
-    """Record outcomes in one transaction; one by one when that fails, so that one bad outcome spoils no other."""
+def record_outcomes(
+    effect: EffectSubscription, outcomes: Sequence[Outcome], *, attempts: int = CONFLICT_ATTEMPTS
+) -> None:
+    """Record outcomes in one transaction; one by one when that fails, so that one bad outcome spoils no other. When
+    somebody else wrote the stream first, only the recording is tried again: the effect has been performed."""
     if not outcomes:
         return
     try:
@@ -130,11 +133,13 @@ def record_outcomes(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> 
     except OperationalError:
         raise  # the server's fault: the jobs come again when their lease ends, and ask with the same key
     except Exception as error:
-        if len(outcomes) == 1:
+        if len(outcomes) > 1:
+            for outcome in outcomes:
+                record_outcomes(effect, [outcome])
+        elif isinstance(error, store.ConflictError) and attempts > 1:
+            record_outcomes(effect, outcomes, attempts=attempts - 1)
+        else:
             deliveries.fail(effect, outcomes[0].claim, error)
-            return
-        for outcome in outcomes:
-            record_outcomes(effect, [outcome])
 
 
 def _record(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from eventing.advance import advance
 from eventing.checkpoints import pause, resume
 from eventing.deliveries import claim, failed
 from eventing.effects import EffectSubscription, Outcome, perform_due, record_outcomes
+from eventing.handlers import dispatch
 from eventing.models import Delivery
 from eventing.subscriptions import subscription_named
 from eventing.tests.bank import effects as bank
@@ -242,3 +243,35 @@ def test_an_effect_without_events_of_its_own_does_nothing(farewell: EffectSubscr
     assert not perform_due(farewell, budget=1)
     assert not Delivery.objects.exists()
     assert AccountOpened not in farewell.events
+
+
+def test_an_outcome_that_somebody_overtakes_is_recorded_without_asking_again(
+    farewell: EffectSubscription, ledger: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performed: list[UUID] = []
+
+    def post(event: AccountClosed, delivery: effects.Delivery) -> PayIn:
+        performed.append(event.account_id)
+        return PayIn(account_id=ledger, amount=3)
+
+    def somebody_else_pays_in() -> None:
+        dispatch(PayIn(account_id=ledger, amount=1))
+        connection.close()
+
+    write, overtakings = store._write, [Thread(target=somebody_else_pays_in)]
+
+    def write_when_overtaken(pending: Sequence[store.Pending]) -> None:
+        while overtakings:
+            overtaking = overtakings.pop()
+            overtaking.start()
+            overtaking.join()
+        write(pending)
+
+    posted_by(post)
+    (account,) = closed()
+    monkeypatch.setattr(store, "_write", write_when_overtaken)
+    perform_due(farewell, budget=10)
+
+    assert performed == [account]
+    assert Delivery.objects.get().state == "done"
+    assert store.load(Account, ledger).balance == 4

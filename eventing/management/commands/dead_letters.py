@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -72,7 +73,7 @@ class Command(BaseCommand):
                     str(letter.waiting_behind),
                     letter.error,
                 )
-            Console().print(table)
+            Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

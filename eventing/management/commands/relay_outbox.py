@@ -5,10 +5,12 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError, connection
 
 from eventing.relay import relay_all
 
 IDLE_SECONDS = 0.05
+DOWN_SECONDS = 1.0
 
 
 class Command(BaseCommand):
@@ -24,7 +26,14 @@ class Command(BaseCommand):
         moved = 0
         try:
             while True:
-                moved += sum(relay_all())
+                try:
+                    moved += sum(relay_all())
+                except OperationalError as error:
+                    if once:
+                        raise
+                    self.stderr.write(f"The database can't be used, trying again: {error}")
+                    connection.close()
+                    time.sleep(DOWN_SECONDS)
                 if once:
                     break
                 time.sleep(IDLE_SECONDS)
