@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -8,6 +7,7 @@ from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money, exponent
+from eventing.text import check_text
 from inventory.events import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -29,9 +29,6 @@ LONGEST_SKU = 64
 LONGEST_TEXT = 255
 HIGHEST_PRICE = 2**63 - 1  # minor units: what a bigint holds
 
-# Neither control characters, which PostgreSQL and people can't read, nor halves of a character.
-_READABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
-
 
 class StockItem(Aggregate[StockEvent, str], category="stock"):
     """An article by its SKU: what is in the house, and how much of that is promised to orders."""
@@ -49,8 +46,8 @@ class StockItem(Aggregate[StockEvent, str], category="stock"):
 
     def list(self, description: str, list_price: Money) -> None:
         """Asked again with the same contents, nothing changes."""
-        _check_text("The SKU", self.id, LONGEST_SKU, blank=False)
-        _check_text("The description", description, LONGEST_TEXT)
+        check_text("The SKU", self.id, LONGEST_SKU, blank=False)
+        check_text("The description", description, LONGEST_TEXT)
         try:
             exponent(list_price.currency)
         except ValueError as error:
@@ -63,7 +60,7 @@ class StockItem(Aggregate[StockEvent, str], category="stock"):
     def receive(self, quantity: int, reference: str) -> None:
         if self.list_price is None:
             raise Rejected(f"SKU {self.id!r} isn't listed. List it before you receive stock of it.")
-        _check_text("The reference", reference, LONGEST_TEXT)
+        check_text("The reference", reference, LONGEST_TEXT)
         if reference and reference in self.references:
             return  # asked twice, answered once
         if quantity < 1:
@@ -176,12 +173,3 @@ class Reservation(Aggregate[ReservationEvent], category="reservation"):
                 self.status = Status.RELEASED
             case ReservationCommitted():
                 self.status = Status.COMMITTED
-
-
-def _check_text(what: str, text: str, longest: int, *, blank: bool = True) -> None:
-    if not blank and not text.strip():
-        raise Rejected(f"{what} is missing.")
-    if len(text) > longest:
-        raise Rejected(f"{what} has {len(text):,} characters; {longest:,} is the most.")
-    if not _READABLE.fullmatch(text):
-        raise Rejected(f"{what} has characters that can't be shown, such as control characters: {text!r}.")

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money, exponent
+from eventing.text import check_text
 from orders.events import (
     Line,
     OrderCancelled,
@@ -23,9 +23,6 @@ LARGEST_TOTAL = 2**63 - 1  # minor units: what a bigint holds
 LONGEST_SKU = 64
 LONGEST_TEXT = 255
 LONGEST_REASON = 1_000
-
-# Neither control characters, which PostgreSQL and people can't read, nor halves of a character.
-_READABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 
 
 class Status(Enum):
@@ -46,8 +43,8 @@ class Order(Aggregate[OrderEvent], category="order"):
     def place(self, customer_id: UUID | None, lines: Sequence[Line], reference: str, payment_method: str) -> None:
         """Asked twice with the same contents, the order is placed once."""
         _check_lines(lines)
-        _check_text("The reference", reference, LONGEST_TEXT)
-        _check_text("The payment method", payment_method, LONGEST_TEXT, blank=False)
+        check_text("The reference", reference, LONGEST_TEXT)
+        check_text("The payment method", payment_method, LONGEST_TEXT, blank=False)
         placed = OrderPlaced(
             order_id=self.id,
             customer_id=customer_id,
@@ -71,7 +68,7 @@ class Order(Aggregate[OrderEvent], category="order"):
                 raise Rejected(f"An order that is {self.status.value} can't be confirmed.")
 
     def cancel(self, reason: str) -> None:
-        _check_text("The reason", reason, LONGEST_REASON, blank=False)
+        check_text("The reason", reason, LONGEST_REASON, blank=False)
         match self.status:
             case Status.PLACED:
                 self.record(OrderCancelled(order_id=self.id, reason=reason))
@@ -124,8 +121,8 @@ def _check_lines(lines: Sequence[Line]) -> None:
     except ValueError as error:
         raise Rejected(f"Line 1: {currency!r} is not a currency that ISO 4217 gives a minor unit.") from error
     for number, line in enumerate(lines, 1):
-        _check_text(f"Line {number}: the SKU", line.sku, LONGEST_SKU, blank=False)
-        _check_text(f"Line {number}: the description", line.description, LONGEST_TEXT)
+        check_text(f"Line {number}: the SKU", line.sku, LONGEST_SKU, blank=False)
+        check_text(f"Line {number}: the description", line.description, LONGEST_TEXT)
         if not 1 <= line.quantity <= MOST_UNITS:
             raise Rejected(f"Line {number}: a quantity is 1 to {MOST_UNITS:,}, not {line.quantity:,}.")
         if line.unit_price.currency != currency:
@@ -142,12 +139,3 @@ def _total(lines: Sequence[Line]) -> Money:
     if total.minor > LARGEST_TOTAL:
         raise Rejected(f"The total is {total}; the largest that can be handled is {LARGEST_TOTAL:,} minor units.")
     return total
-
-
-def _check_text(what: str, text: str, longest: int, *, blank: bool = True) -> None:
-    if not blank and not text.strip():
-        raise Rejected(f"{what} is missing.")
-    if len(text) > longest:
-        raise Rejected(f"{what} has {len(text):,} characters; {longest:,} is the most.")
-    if not _READABLE.fullmatch(text):
-        raise Rejected(f"{what} has characters that can't be shown, such as control characters: {text!r}.")
