@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import psycopg
+import pytest
 import redis
 
 from config.management.commands.run import SAMPLE
@@ -46,9 +47,10 @@ def kill_worker(name: str) -> Callable[[Stack], None]:
     return kill
 
 
+@pytest.mark.timeout(600)
 def test_an_import_survives_the_death_of_everything_that_takes_part(start_stack: StackStarter) -> None:
-    # A killed worker's jobs soon come again, and batches are so small that there's always one to interrupt.
-    stack = start_stack(EVENTING_LEASE_SECONDS="3", EVENTING_BATCH="5")
+    # A killed worker's jobs soon come again, and batches are tiny, so that the import isn't over too soon.
+    stack = start_stack(EVENTING_LEASE_SECONDS="3", EVENTING_BATCH="2")
     killings: list[Callable[[Stack], None]] = [
         lambda stack: stack.postgres.kill(),
         kill_worker("eventing"),
@@ -56,13 +58,11 @@ def test_an_import_survives_the_death_of_everything_that_takes_part(start_stack:
         flush_the_broker,
         lambda stack: stack.broker.kill(),
         kill_worker("beat"),
-        lambda stack: stack.postgres.kill(),
-        kill_worker("eventing"),
     ]
 
     def kill_them_all() -> None:
         for kill in killings:
-            enough = count(stack, "confirmed") + BETWEEN_KILLS
+            enough = min(ORDERS, count(stack, "confirmed") + BETWEEN_KILLS)
             assert eventually(partial(has_confirmed, stack, enough), seconds=90)
             assert count(stack, "confirmed") < ORDERS, "The import was over before everything was killed."
             kill(stack)
@@ -76,5 +76,5 @@ def test_an_import_survives_the_death_of_everything_that_takes_part(start_stack:
         killer.result(timeout=1)
 
     assert count(stack, "confirmed") == ORDERS
-    answer = stack.manage("reconcile", "--wait", "60", "--replay", "--json", quiet=True).stdout
+    answer = stack.manage("reconcile", "--wait", "200", "--replay", "--json", quiet=True).stdout
     assert [finding for finding in json.loads(answer) if finding["wrong"]] == []

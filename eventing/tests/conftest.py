@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -70,6 +71,11 @@ def broker(worker_id: str) -> Iterator[str]:
         redis.flushdb()
 
 
+def hear_interrupts() -> None:
+    """A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def program(transactional_db: None, broker: str) -> Iterator[Program]:
     """Start ``python -m …`` with the test's database and broker; what still runs at the end is killed."""
@@ -90,6 +96,7 @@ def program(transactional_db: None, broker: str) -> Iterator[Program]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=hear_interrupts,
         )
         started.append(process)
         return process
