@@ -27,6 +27,7 @@ class Command(BaseCommand):
         try:
             with stack:
                 self.stdout.write(_welcome(stack))
+                self.stdout.flush()  # seen at once through a pipe too
                 if not options["no_import"]:
                     self._import_sample(stack)
                 stack.watch()
