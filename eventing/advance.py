@@ -14,9 +14,9 @@ from django.db import OperationalError, transaction
 
 from eventing import checkpoints, deliveries
 from eventing.models import Checkpoint
-from eventing.records import Record
+from eventing.records import RECORD_COLUMNS, Record, records
 from eventing.statements import run
-from eventing.store import RECORD_COLUMNS, ConflictError, record
+from eventing.store import ConflictError
 from eventing.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
@@ -161,8 +161,7 @@ def remind_due(subscription: Subscription, partition: int) -> bool:
 
 def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:
     """The next records that concern a partition."""
-    rows = _rows(subscription, partition, after=after, until=until, limit=limit)
-    return [record(row, position=row[12], key=row[13]) for row in rows]
+    return records(_rows(subscription, partition, after=after, until=until, limit=limit))
 
 
 def _rows(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[tuple[Any, ...]]:
@@ -202,13 +201,13 @@ def _handle(subscription: Subscription, partition: int, state: Checkpoint.State,
     with transaction.atomic():
         if not _hold(subscription, partition, state, begun):
             return False
-        records = read(subscription, partition, after=begun.position, until=begun.head, limit=begun.size)
-        blocked = deliveries.blocked(subscription, records)
-        free = [record for record in records if record.key not in blocked]
+        batch = read(subscription, partition, after=begun.position, until=begun.head, limit=begun.size)
+        blocked = deliveries.blocked(subscription, batch)
+        free = [record for record in batch if record.key not in blocked]
         handled = subscription.handle(free, partition) if free else 0
-        done = records if handled == len(free) else records[: records.index(free[handled])]
+        done = batch if handled == len(free) else batch[: batch.index(free[handled])]
         deliveries.schedule(subscription, partition, [record for record in done if record.key in blocked])
-        seen_all = len(done) == len(records) < begun.size
+        seen_all = len(done) == len(batch) < begun.size
         position = begun.head if seen_all else done[-1].position
         _move(subscription, partition, position, handled, time.monotonic() - started)
     return True
@@ -220,7 +219,7 @@ def _park(subscription: Subscription, partition: int, state: Checkpoint.State, b
             return False
         position = begun.head
         for row in _rows(subscription, partition, after=begun.position, until=begun.head, limit=1):
-            failed = deliveries.Entry(sequence=row[13], event_id=row[0], position=row[12])
+            failed = deliveries.Entry(sequence=row[14], event_id=row[0], position=row[13])
             deliveries.park(subscription, partition, failed, error)
             position = failed.position
         _move(subscription, partition, position, 0, 1)

@@ -20,9 +20,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from eventing.models import Delivery
-from eventing.records import Record
+from eventing.records import RECORD_COLUMNS, Record, records
 from eventing.statements import run
-from eventing.store import RECORD_COLUMNS, record
 from eventing.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
@@ -97,8 +96,8 @@ class Claim(NamedTuple):
 
     @property
     def record(self) -> Record:
-        """What is to be delivered. Raises UnknownEvent or msgspec.ValidationError when it can't be read."""
-        return record(self.row, position=self.position, key=self.sequence)
+        """What is to be delivered. Raises as `decode_all` does when it can't be read."""
+        return records([(*self.row, self.position, self.sequence)])[0]
 
 
 def schedule(subscription: Subscription, partition: int, records: Sequence[Record]) -> None:

@@ -65,6 +65,9 @@ class LogEntry(models.Model):
     event = models.OneToOneField(StoredEvent, on_delete=models.DO_NOTHING, db_constraint=False, related_name="log")
     type = models.TextField()
     published_at = models.DateTimeField(db_default=Now())
+    link = models.BinaryField(
+        null=True, help_text="SHA-256 over this entry, its event and the link before; null where there's no chain."
+    )
 
     class Meta:
         db_table = "eventing_log"
@@ -112,6 +115,9 @@ class Checkpoint(models.Model):
     handled = models.BigIntegerField(default=0)
     rate = models.FloatField(default=0, help_text="Events a second in the last batch.")
     moved_at = models.DateTimeField(null=True)
+    version = models.IntegerField(
+        default=1, db_default=1, help_text="The version of the projection that its read model was built with."
+    )
 
     class Meta:
         db_table = "eventing_checkpoint"
@@ -211,3 +217,105 @@ class Timer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.saga} {self.key}: {self.about} at {self.due_at:%Y-%m-%d %H:%M}"
+
+
+class Snapshot(models.Model):
+    """An aggregate's state after one of its events, so that loading it needs only those that came later. It can be
+    deleted at any time, and is ignored once the aggregate's class has another ``fingerprint``."""
+
+    category = models.TextField()
+    stream_id = models.TextField()
+    version = models.IntegerField()
+    last_event_id = models.UUIDField()
+    fingerprint = models.TextField()
+    state = models.JSONField()
+    taken_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_snapshot"
+        constraints = [models.UniqueConstraint(fields=["category", "stream_id"], name="eventing_snapshot_once")]
+
+    def __str__(self) -> str:
+        return f"{self.category}-{self.stream_id} at {self.version}"
+
+
+class EventSchema(models.Model):
+    """One Avro schema of an event, by the number that messages carry. Never changed, never deleted."""
+
+    id = models.AutoField(primary_key=True)
+    subject = models.TextField(help_text="The event's stored name.")
+    version = models.SmallIntegerField()
+    fingerprint = models.TextField(help_text="SHA-256 of the schema's canonical form, in hexadecimal digits.")
+    schema = models.JSONField()
+    registered_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_schema"
+        constraints = [
+            models.UniqueConstraint(fields=["subject", "version", "fingerprint"], name="eventing_schema_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.subject} {self.version}"
+
+
+class PersonKey(models.Model):
+    """The key that a person's data in events is sealed with. Without it nobody can read them, and that's for ever."""
+
+    person = models.TextField(primary_key=True)
+    wrapped = models.BinaryField(null=True, help_text="Encrypted itself; null once the person is forgotten.")
+    wrapped_with = models.TextField(help_text="The name of the key from the environment that encrypted it.")
+    created_at = models.DateTimeField(db_default=Now())
+    forgotten_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_person_key"
+
+    def __str__(self) -> str:
+        return f"{self.person}: {'forgotten' if self.forgotten_at else 'known'}"
+
+
+class Replay(models.Model):
+    """A read model being built anew beside the live one. Whoever pauses or cancels it does so by this row."""
+
+    class State(models.TextChoices):
+        BUILDING = "building"
+        PAUSED = "paused"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+        VERIFIED = "verified"
+        SWAPPED = "swapped"
+        ROLLED_BACK = "rolled back"
+
+    OPEN = (State.BUILDING, State.PAUSED)
+
+    projection = models.TextField()
+    version = models.IntegerField(help_text="Of the projection, when the replay began.")
+    state = models.TextField(choices=State, default=State.BUILDING)
+    in_place = models.BooleanField(default=False)
+    verify_only = models.BooleanField(default=False)
+    until = models.BigIntegerField(null=True, help_text="The position to stop at; null is the head.")
+    events = models.BigIntegerField(default=0)
+    position = models.BigIntegerField(default=0)
+    target = models.BigIntegerField(default=0)
+    rate = models.FloatField(default=0, help_text="Log positions a second, lately.")
+    runner = models.UUIDField(null=True, help_text="The process that is at it.")
+    seen_at = models.DateTimeField(null=True, help_text="When that process last said so.")
+    comparison = models.JSONField(null=True)
+    error = models.TextField(default="", db_default="")
+    started_by = models.TextField(default="", db_default="")
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_replay"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["projection"],
+                condition=models.Q(state__in=["building", "paused"]),
+                name="eventing_replay_one_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.projection}: {self.state} at {self.position}"

@@ -10,7 +10,9 @@ from uuid import UUID
 
 import msgspec
 
+from eventing import personal
 from eventing.domain import Aggregate, Event
+from eventing.upcasting import upcast
 
 
 class UnknownEvent(LookupError):
@@ -59,6 +61,20 @@ def event_classes() -> Iterator[type[Event]]:
         yield event_class
 
 
+class Stored(NamedTuple):
+    """An event as it stands in the log: its stored name, the version of its schema, and its fields as JSON text."""
+
+    type: str
+    schema_version: int
+    data: str
+
+
+RECORD_COLUMNS = (
+    "id, category, stream_id, version, type, schema_version, data::text, occurred_at, recorded_at, correlation_id, "
+    "causation_id, actor, traceparent"
+)
+"""What a record is made of, followed in a row by its position, and then its key."""
+
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Event]] = {}
 
@@ -68,13 +84,34 @@ def encode(events: Sequence[Mapping[str, Any]]) -> str:
     return _encoder.encode(events).decode()
 
 
-def decode(stored_name: str, data: str) -> Event:
-    """The event that was stored under this name. Raises UnknownEvent, or msgspec.ValidationError for
-    fields that the class can't read."""
-    decoder = _decoders.get(stored_name)
+def decode(stored: Stored) -> Event:
+    """The event that was stored, as the program of today knows it. Raises as `decode_all` does."""
+    return decode_all([stored])[0]
+
+
+def decode_all(stored: Sequence[Stored]) -> list[Event]:
+    """The events that were stored, as the program of today knows them: personal fields opened, old versions brought
+    up to date. Raises UnknownEvent, UnknownVersion, or msgspec.ValidationError for fields that the class can't read."""
+    opened = personal.opened([each.data for each in stored])
+    return [_decode(each, data) for each, data in zip(stored, opened, strict=True)]
+
+
+def _decode(stored: Stored, data: str) -> Event:
+    decoder = _decoders.get(stored.type)
     if decoder is None:
-        decoder = _decoders[stored_name] = msgspec.json.Decoder(event_class(stored_name))
+        decoder = _decoders[stored.type] = msgspec.json.Decoder(event_class(stored.type))
+    if stored.schema_version != decoder.type.schema_version:
+        data = upcast(decoder.type, stored.schema_version, data)
     return decoder.decode(data)
+
+
+def records(rows: Sequence[Sequence[Any]]) -> list[Record]:
+    """The records in rows of RECORD_COLUMNS, their positions, and, where there are any, their keys."""
+    events = decode_all([Stored(*row[4:7]) for row in rows])
+    return [
+        Record(row[0], Stream(row[1], row[2]), row[3], event, *row[7:13], *row[13:])
+        for row, event in zip(rows, events, strict=True)
+    ]
 
 
 @cache

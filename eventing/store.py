@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from eventing import context, nudges, recent
 from eventing.context import Cause
 from eventing.domain import Aggregate, Event
-from eventing.records import Record, Stream, decode, encode
+from eventing.records import RECORD_COLUMNS, Record, Stored, Stream, decode_all, encode, records
 from eventing.statements import run
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
@@ -90,7 +90,7 @@ SELECT category, stream_id, expected, actual FROM behind
 
 # The events of any number of streams after a version of each, oldest first.
 LOAD = """
-SELECT event.category, event.stream_id, event.version, event.id, event.type, event.data::text
+SELECT event.category, event.stream_id, event.version, event.id, event.type, event.schema_version, event.data::text
 FROM unnest(%(categories)s::text[], %(stream_ids)s::text[], %(after)s::int[]) AS wanted (category, stream_id, after)
 CROSS JOIN LATERAL (
     SELECT * FROM eventing_event stored
@@ -99,9 +99,6 @@ CROSS JOIN LATERAL (
     ORDER BY stored.version
 ) event
 """
-
-RECORD_COLUMNS = """id, category, stream_id, version, type, data::text, occurred_at, recorded_at, correlation_id,
-    causation_id, actor, traceparent"""
 
 READ_FORWARDS = f"""
 SELECT {RECORD_COLUMNS}, coalesce((SELECT position FROM eventing_log WHERE event_id = eventing_event.id), 0)
@@ -158,7 +155,7 @@ def read(
     statement = READ_BACKWARDS if backwards else READ_FORWARDS
     while True:
         rows = run(statement, {"category": stream.category, "stream_id": stream.id, "start": at, "limit": chunk})
-        yield from (record(row, position=row[12]) for row in rows)
+        yield from records(rows)
         if len(rows) < chunk:
             return
         at = rows[-1][3] + (-1 if backwards else 1)
@@ -305,15 +302,6 @@ def queue_for(streams: Iterable[Stream]) -> None:
         run(QUEUE, {"space": LOCK_SPACE, "stripes": stripes})
 
 
-def record(row: Sequence[Any], *, position: int = 0, key: str = "") -> Record:
-    """The record in a row of RECORD_COLUMNS."""
-    event_id, category, stream_id, at, stored_name, data, occurred, recorded, correlation, causation, actor, trace = (
-        row[:12]
-    )
-    stream, event = Stream(category, stream_id), decode(stored_name, data)
-    return Record(event_id, stream, at, event, occurred, recorded, correlation, causation, actor, trace, position, key)
-
-
 def _fetch(new: dict[Stream, A]) -> dict[Stream, A]:
     """Bring aggregates up to date: those that this process remembers with the events since, others from the start."""
     remembered = recent.recall(new)
@@ -336,11 +324,12 @@ def _apply_events(aggregates: dict[Stream, Any], remembered: dict[Stream, Any]) 
         },
     )
     unconfirmed = dict(remembered)
-    for category, stream_id, at, event_id, stored_name, data in rows:
+    events = decode_all([Stored(*row[4:7]) for row in rows])
+    for (category, stream_id, at, event_id, *_), event in zip(rows, events, strict=True):
         stream = Stream(category, stream_id)
         aggregate = aggregates[stream]
         if at > aggregate.version:
-            _follow(aggregate, decode(stored_name, data))
+            _follow(aggregate, event)
             aggregate.last_event_id = event_id
         elif aggregate.last_event_id == event_id:
             unconfirmed.pop(stream)

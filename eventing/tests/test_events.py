@@ -9,7 +9,7 @@ import pytest
 
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money
-from eventing.records import Stream, UnknownEvent, decode, encode, event_class
+from eventing.records import Stored, Stream, UnknownEvent, decode, encode, event_class
 from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.commands import PayIn
 from eventing.tests.bank.events import AccountOpened, MoneyPaidIn
@@ -39,26 +39,26 @@ def test_the_fields_of_an_event_are_given_by_name() -> None:
 
 def test_an_event_is_read_as_it_was_written() -> None:
     event = MoneyPaidIn(account_id=ACCOUNT, amount=1)
-    assert decode("bank.money_paid_in", msgspec.json.encode(event).decode()) == event
+    assert decode(Stored("bank.money_paid_in", 1, msgspec.json.encode(event).decode())) == event
     assert msgspec.json.decode(encode([{"data": Money.parse("2.55", "GBP")}])) == [
         {"data": {"currency": "GBP", "minor": 255}}
     ]
 
 
 def test_fields_that_a_class_no_longer_has_are_left_out() -> None:
-    assert decode("bank.money_paid_in", f'{{"account_id": "{ACCOUNT}", "amount": 1, "gone": 2}}') == MoneyPaidIn(
-        account_id=ACCOUNT, amount=1
-    )
+    assert decode(
+        Stored("bank.money_paid_in", 1, f'{{"account_id": "{ACCOUNT}", "amount": 1, "gone": 2}}')
+    ) == MoneyPaidIn(account_id=ACCOUNT, amount=1)
 
 
 def test_an_event_whose_fields_cant_be_read_is_an_error_that_names_the_field() -> None:
     with pytest.raises(msgspec.ValidationError, match=r"\$\.amount"):
-        decode("bank.money_paid_in", f'{{"account_id": "{ACCOUNT}", "amount": "much"}}')
+        decode(Stored("bank.money_paid_in", 1, f'{{"account_id": "{ACCOUNT}", "amount": "much"}}'))
 
 
 def test_a_stored_name_that_no_class_has_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(UnknownEvent, match=r'keep its old name: class …\(Event, name="bank\.account_blessed"\)'):
-        decode("bank.account_blessed", "{}")
+        decode(Stored("bank.account_blessed", 1, "{}"))
 
 
 def test_an_aggregate_follows_what_it_records_and_counts_its_versions() -> None:

@@ -22,6 +22,7 @@ from eventing.records import Record
 from eventing.subscriptions import Subscription, subscription_named
 from eventing.tests.bank import projections
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
+from eventing.tests.bank.events import MoneyPaidIn
 from eventing.tests.bank.models import Balance
 from eventing.tests.bank.projections import POISON
 from eventing.tests.conftest import InThreads
@@ -272,6 +273,8 @@ def test_a_letter_that_cant_be_read_dies_without_holding_up_others(poisoned: UUI
     caught_up(balances)
 
     class Unreadable:
+        type = MoneyPaidIn
+
         def decode(self, data: str) -> None:
             raise ValueError("unreadable")
 
