@@ -12,6 +12,7 @@ COPY . .
 # Collecting static files needs settings, not servers.
 RUN mkdir -p "$WAYBILL_STATE" && \
     DATABASE_URL=postgres://build@localhost/build REDIS_URL=redis://localhost SECRET_KEY=build \
+    PERSONAL_DATA_KEYS=build:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= \
     python manage.py collectstatic --noinput && chown -R waybill "$WAYBILL_STATE"
 USER waybill
 EXPOSE 8000

@@ -16,7 +16,8 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 LOCKED := requirements requirements-embedded requirements-dev requirements-bench
 # The checks read the settings and reach no server.
 CHECKED := env DATABASE_URL=$${DATABASE_URL:-postgresql://127.0.0.1:1/none} REDIS_URL=$${REDIS_URL:-redis://} \
-	SECRET_KEY=$${SECRET_KEY:-for-checks}
+	SECRET_KEY=$${SECRET_KEY:-for-checks} \
+	PERSONAL_DATA_KEYS=$${PERSONAL_DATA_KEYS:-for-checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}
 
 .PHONY: help run demo test check format bench lock clean
 
@@ -40,7 +41,7 @@ check: $(VENV)/dev.stamp ## formatting, lint, types, architecture, migrations, s
 	$(CHECKED) $(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(CHECKED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
-	$(CHECKED) $(BIN)/python manage.py check
+	$(CHECKED) $(BIN)/python manage.py check --fail-level WARNING
 
 format: $(VENV)/dev.stamp ## format, and repair what ruff can repair
 	$(BIN)/ruff format

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from config.wrapping_keys import new_wrapping_key
+
 RIVAL = "eventsourcing"
 
 
@@ -30,10 +32,12 @@ def servers() -> Iterator[None]:
             EmbeddedBroker(Path(state, "broker")) as broker,
         ):
             os.environ |= {"DATABASE_URL": postgres.url(), "REDIS_URL": broker.url(), "SECRET_KEY": "benchmark"}
+            os.environ["PERSONAL_DATA_KEYS"] = new_wrapping_key()
             _make_databases()
             yield
     else:
         os.environ.setdefault("SECRET_KEY", "benchmark")
+        os.environ.setdefault("PERSONAL_DATA_KEYS", new_wrapping_key())
         _make_databases()
         yield
 

@@ -9,6 +9,7 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
 from config.celery import app
+from eventing.replay import needing_replay
 
 BROKER_TIMEOUT = 1  # second
 
@@ -21,22 +22,29 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when the database and the broker answer, otherwise 503 that says which doesn't."""
-    checks = {"database": _answers(_ask_database), "broker": _answers(_ask_broker)}
+    """200 when the database and the broker answer, otherwise 503 that says which doesn't. A read model that needs a
+    replay is named, and goes on serving."""
+    outdated: list[str] = []
+    checks = {
+        "database": _answers(lambda: outdated.extend(_ask_database())),
+        "broker": _answers(_ask_broker),
+    }
     ready = all(checks.values())
     return JsonResponse(
         {
             "status": "ready" if ready else "not ready",
             "checks": {name: "ok" if answers else "no answer" for name, answers in checks.items()},
+            "replays_needed": outdated,
         },
         status=200 if ready else 503,
         headers={"Cache-Control": "no-store"},
     )
 
 
-def _ask_database() -> None:
+def _ask_database() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+    return needing_replay()
 
 
 def _ask_broker() -> None:

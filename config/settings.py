@@ -10,6 +10,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from config.embedded import running_servers
+from config.wrapping_keys import wrapping_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -32,6 +33,7 @@ _missing: list[str] = []
 DATABASE_URL = _required("DATABASE_URL", _embedded.database_url)
 REDIS_URL = _required("REDIS_URL", _embedded.redis_url)
 SECRET_KEY = _required("SECRET_KEY", _embedded.secret_key)
+PERSONAL_DATA_KEYS = _required("PERSONAL_DATA_KEYS", _embedded.personal_data_keys)
 # These two commands start the servers that are missing, and reach none themselves.
 STARTS_SERVERS = sys.argv[1:2] in (["run"], ["demo"])
 if _missing and not STARTS_SERVERS:
@@ -174,12 +176,14 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 EVENTING = {
+    "PERSON_KEYS": wrapping_keys(PERSONAL_DATA_KEYS),
     "QUEUES": ["eventing", "gateway", "carrier"],
     "BATCH": env.int("EVENTING_BATCH", default=500),
     "LEASE_SECONDS": env.float("EVENTING_LEASE_SECONDS", default=60.0),
     "ATTEMPTS": env.int("EVENTING_ATTEMPTS", default=8),
     "BACKOFF_SECONDS": env.float("EVENTING_BACKOFF_SECONDS", default=1.0),
     "BACKOFF_CAP_SECONDS": env.float("EVENTING_BACKOFF_CAP_SECONDS", default=600.0),
+    "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
 }
 
 REST_FRAMEWORK = {

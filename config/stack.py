@@ -18,6 +18,7 @@ from config.embedded.leash import die_with_parent
 from config.embedded.postgres import EmbeddedPostgres
 from config.embedded.state import AlreadyRunning, State, port_is_free
 from config.processes import Processes, Terminal
+from config.wrapping_keys import new_wrapping_key
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier")}
@@ -149,6 +150,7 @@ class Stack:
             self._servers.append(self.broker)
             self.environ["REDIS_URL"] = self.broker.start().url()
         self.environ.setdefault("SECRET_KEY", self.state.secret("secret_key"))
+        self.environ.setdefault("PERSONAL_DATA_KEYS", self.state.secret("personal_data_keys", make=new_wrapping_key))
         self.environ.update({"WAYBILL_STATE": str(self.state.path), "PYTHONUNBUFFERED": "1"})
         if self.manage("migrate", "--verbosity=0").returncode:
             raise StackError("`manage.py migrate` failed; its message is above.")

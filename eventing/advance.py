@@ -125,7 +125,8 @@ def advance(
     except Exception as error:
         if begun.size > 1 or isinstance(error, ConflictError):
             logger.info("%s/%s goes one by one, because a batch failed: %r", subscription.name, partition, error)
-            run(GIVE_UP, {"subscription": subscription.name, "partition": partition, "position": begun.position})
+            with subscription.transaction(needed=False):
+                run(GIVE_UP, {"subscription": subscription.name, "partition": partition, "position": begun.position})
             return True
         return _park(subscription, partition, state, begun, error)
 
@@ -180,16 +181,17 @@ def _rows(subscription: Subscription, partition: int, *, after: int, until: int,
 
 
 def _begin(subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int) -> Begun | None:
-    rows = run(
-        BEGIN,
-        {
-            "subscription": subscription.name,
-            "partition": partition,
-            "state": state,
-            "batch": batch,
-            "until": until,
-        },
-    )
+    with subscription.transaction(needed=False):
+        rows = run(
+            BEGIN,
+            {
+                "subscription": subscription.name,
+                "partition": partition,
+                "state": state,
+                "batch": batch,
+                "until": until,
+            },
+        )
     if not rows:
         return None
     position, attempts, careful_until, head = rows[0]
@@ -198,7 +200,7 @@ def _begin(subscription: Subscription, partition: int, state: Checkpoint.State, 
 
 def _handle(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun) -> bool:
     started = time.monotonic()
-    with transaction.atomic():
+    with subscription.transaction():
         if not _hold(subscription, partition, state, begun):
             return False
         batch = read(subscription, partition, after=begun.position, until=begun.head, limit=begun.size)
@@ -214,7 +216,7 @@ def _handle(subscription: Subscription, partition: int, state: Checkpoint.State,
 
 
 def _park(subscription: Subscription, partition: int, state: Checkpoint.State, begun: Begun, error: Exception) -> bool:
-    with transaction.atomic():
+    with subscription.transaction():
         if not _hold(subscription, partition, state, begun):
             return False
         position = begun.head

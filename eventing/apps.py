@@ -11,8 +11,9 @@ class EventingConfig(AppConfig):
     def ready(self) -> None:
         """Find who handles and consumes what: being annotated is all it takes."""
         autodiscover_modules("upcasters", "handlers", "projections", "sagas", "effects")
-        from eventing import carrying, checkpoints, checks
+        from eventing import carrying, checkpoints, checks, registry
 
         carrying.connect()
         checks.register()
         post_migrate.connect(checkpoints.make_missing, sender=self)
+        post_migrate.connect(registry.make_missing, sender=self)

@@ -11,21 +11,40 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import OperationalError, ProgrammingError, connection
 
+from eventing import person_keys, personal, states
 from eventing.domain import Command, Event
 from eventing.effects import EffectSubscription
-from eventing.event_map import aggregates, emitted_by, sent_by
+from eventing.event_map import sent_by
+from eventing.evolution import Rule, findings
 from eventing.handlers import handlers
+from eventing.kinds import aggregates, emitted_by
 from eventing.models import Checkpoint
 from eventing.projections import ProjectionSubscription
 from eventing.records import event_classes
+from eventing.replay import needing_replay
+from eventing.sagas import SagaSubscription
 from eventing.subscriptions import MOST_PARTITIONS, Subscription, name_of, subscriptions
 
 OLDEST_POSTGRESQL = 15
+SCHEMA_CHECKS = {
+    Rule.UNDESCRIBABLE: "E017",
+    Rule.CODE_LOST: "E019",
+    Rule.CONTRACT_LOST: "E020",
+    Rule.UNREADABLE: "E020",
+    Rule.UNORDERED: "E020",
+    Rule.UPCASTER_MISSING: "E021",
+    Rule.UPCASTER_TWICE: "E021",
+    Rule.UPCASTER_TOO_MUCH: "E021",
+    Rule.UPCASTER_OF_NO_EVENT: "E022",
+    Rule.NOT_COMMITTED: "W002",
+    Rule.NOT_ACCEPTED: "W003",
+}
+"""The ids of the messages; what breaks one of Avro's rules is E018."""
 
 
 def register() -> None:
     """Let `manage.py check`, and everything that runs it, ask these questions."""
-    for check in (commands, events, consumers, celery):
+    for check in (commands, events, persons, schemas, snapshots, consumers, celery):
         checks.register(check, "eventing")
     checks.register(database, checks.Tags.database)
 
@@ -80,6 +99,42 @@ def events(**_: Any) -> Iterator[CheckMessage]:
                 hint=f'Give it one that will never change: class {kind.__name__}(Aggregate[…], category="…").',
                 id="eventing.E006",
             )
+
+
+def snapshots(**_: Any) -> Iterator[CheckMessage]:
+    """Aggregates of which snapshots are taken have a state that can be written and read back."""
+    for kind in aggregates():
+        for complaint in states.complaints(kind) if kind.snapshot_every else ():
+            yield Error(
+                f"No snapshots can be taken of {name_of(kind)}: {complaint}.",
+                hint="Give each attribute of its state a value in the class, and an annotation where that doesn't say "
+                "all, such as `lines: tuple[Line, ...] = ()`.",
+                id="eventing.E023",
+            )
+
+
+def persons(**_: Any) -> Iterator[CheckMessage]:
+    """What is personal has a person, and something to read as once that person is forgotten."""
+    sagas = [each.saga_class for each in subscriptions() if isinstance(each, SagaSubscription)]
+    for struct in [*event_classes(), *sagas]:
+        for complaint in personal.complaints(struct):
+            yield Error(
+                f"{name_of(struct)}: {complaint}.",
+                hint='Declare it like this: contact: Annotated[Contact | None, Personal("customer_id")].',
+                id="eventing.E024",
+            )
+
+
+def schemas(**_: Any) -> Iterator[CheckMessage]:
+    """Today's code can read every event ever stored, and the schemas that are committed say what it writes."""
+    try:
+        found = findings()
+    except ValueError as error:
+        yield Error(f"{error}.", hint="Restore the file from version control.", id="eventing.E020")
+        return
+    for finding in found:
+        kind = Error if (id := SCHEMA_CHECKS.get(finding.rule, "E018")).startswith("E") else checks.Warning
+        yield kind(finding.problem, hint=finding.remedy, id=f"eventing.{id}")
 
 
 def consumers(**_: Any) -> Iterator[CheckMessage]:
@@ -179,6 +234,8 @@ def database(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[Ch
         with connection.temporary_connection():
             version: int = connection.pg_version  # type: ignore[attr-defined]
             stored = Counter(Checkpoint.objects.values_list("subscription", flat=True))
+            outdated = needing_replay()
+            unknown_keys = person_keys.wrapped_by().keys() - settings.EVENTING["PERSON_KEYS"]
     except (OperationalError, ProgrammingError):
         return  # no server, or not migrated yet: Django says so itself
     if version // 10_000 < OLDEST_POSTGRESQL:
@@ -195,6 +252,18 @@ def database(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[Ch
                 hint=f"Let it catch up, then run `manage.py subscriptions repartition {name}`.",
                 id="eventing.E016",
             )
+    for name in sorted(unknown_keys):
+        yield Error(
+            f"Keys of persons are encrypted with {name!r}, which PERSONAL_DATA_KEYS doesn't have.",
+            hint="Put it back there. `manage.py rotate_person_keys` says when it can go.",
+            id="eventing.E025",
+        )
+    for name in outdated:
+        yield checks.Warning(
+            f"The read model of {name} was built by another version of it.",
+            hint=f"Run `manage.py replay_projection {name}`: it's rebuilt beside the live one, which serves meanwhile.",
+            id="eventing.W004",
+        )
     for name in sorted(set(stored) - set(known)):
         yield checks.Warning(
             f"There are checkpoints of {name}, which isn't a subscription any more.",

@@ -91,3 +91,26 @@ def following(record: Record, *, actor: str) -> Cause:
         actor=actor,
         traceparent=record.traceparent,
     )
+
+
+class NotAllowed(RuntimeError):
+    """Somebody who may only look tried to act."""
+
+
+_only_looking: ContextVar[str] = ContextVar("only_looking", default="")
+
+
+@contextmanager
+def only_looking(who: str) -> Iterator[None]:
+    """Inside, nothing can be recorded, sent or performed."""
+    token = _only_looking.set(who)
+    try:
+        yield
+    finally:
+        _only_looking.reset(token)
+
+
+def about_to(act: str) -> None:
+    """Say what is about to be done. Raises NotAllowed where one may only look."""
+    if who := _only_looking.get():
+        raise NotAllowed(f"{who} may only write its read model, and tried to {act}. Do that in a saga or an effect.")

@@ -37,6 +37,18 @@ class Command(msgspec.Struct, metaclass=FrozenMeta):
     """A request in the imperative: handled once, or rejected."""
 
 
+class Personal:
+    """Marks a field that tells of a person: it's stored sealed with a key of the person's own, and reads as forgotten
+    once that key is destroyed.
+
+    ``contact: Annotated[Contact | None, Personal("customer_id", "order_id")] = None``: the person is the value of the
+    first of these fields that has one. Forgotten, a field is None, or ``[forgotten]`` where it's a text.
+    """
+
+    def __init__(self, *named_by: str) -> None:
+        self.named_by = named_by
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class EventMeta(FrozenMeta):
     """Takes an event's stored name and schema version from its class line, and hands the rest to msgspec."""
@@ -74,13 +86,17 @@ class Aggregate(Generic[E, Id]):
     """What decides: its methods check the rules and ``record`` events, its ``apply`` follows without asking.
 
     ``class Order(Aggregate[OrderEvent], category="order")``: the category and the id together name its stream.
+    Where streams grow long, ``snapshot_every=100`` lets the store keep its state every so many events; each attribute
+    then needs a type: an annotation in the class, or a first value there. An attribute that repeats a personal field of
+    an event has to be marked `Personal` itself; the field that names its person is an attribute too.
     """
 
     category: ClassVar[str] = ""
+    snapshot_every: ClassVar[int] = 0
 
-    def __init_subclass__(cls, *, category: str = "", **options: Any) -> None:
+    def __init_subclass__(cls, *, category: str = "", snapshot_every: int = 0, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.category = category
+        cls.category, cls.snapshot_every = category, snapshot_every
 
     def __init__(self, id: Id) -> None:
         self.id: Id = id

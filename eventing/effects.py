@@ -61,6 +61,7 @@ class EffectSubscription(Subscription):
 
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Make a job of each record."""
+        context.about_to("schedule an effect")
         deliveries.schedule(self, partition, records)
         transaction.on_commit(lambda: nudges.send([self.nudge_to_perform]), robust=True)
         return len(records)
@@ -72,6 +73,7 @@ class EffectSubscription(Subscription):
 
     def perform(self, claim: Claim) -> Command | None:
         """Make one attempt. Returns the command that records the outcome."""
+        context.about_to("perform an effect")
         if self._takes_delivery:
             return self.function(
                 claim.record.event,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
-from eventing.domain import Aggregate, Command, Event
+from eventing.domain import Aggregate, Command
 from eventing.effects import EffectSubscription
 from eventing.handlers import handlers
+from eventing.kinds import aggregates, emitted_by
 from eventing.records import event_classes
 from eventing.sagas import SagaSubscription
 from eventing.subscriptions import Subscription, name_of, subscriptions
@@ -73,21 +74,6 @@ def event_map() -> EventMap:
             for event in sorted(event_classes(), key=name_of)
         ],
     )
-
-
-def aggregates() -> Iterator[type[Aggregate[Any, Any]]]:
-    """Every aggregate class of the running program."""
-    pending: list[type[Aggregate[Any, Any]]] = list(Aggregate.__subclasses__())
-    while pending:
-        kind = pending.pop()
-        pending.extend(kind.__subclasses__())
-        yield kind
-
-
-def emitted_by(kind: type[Aggregate[Any, Any]]) -> tuple[type[Event], ...]:
-    """The events that an aggregate records: the parameter of its class line."""
-    events = get_args(kind.__orig_bases__[0])[0]  # type: ignore[attr-defined]
-    return get_args(events) or (events,)
 
 
 def sent_by(subscription: Subscription) -> list[type[Command]]:

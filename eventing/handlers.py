@@ -93,6 +93,7 @@ def dispatch(command: Command) -> list[store.Pending]:
 
 def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
     """Carry out commands together: all of them, or none when one is refused. Returns and raises as `dispatch` does."""
+    context.about_to("dispatch a command")
     if store.is_in_unit_of_work():
         raise RuntimeError("A handler can't dispatch: a conflict would repeat only a part of the work. Edit instead.")
     with context.because_of(context.current()):

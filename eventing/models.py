@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -35,6 +36,14 @@ class StoredEvent(models.Model):
             models.UniqueConstraint(fields=["category", "stream_id", "version"], name="eventing_event_stream_version"),
             models.CheckConstraint(condition=models.Q(version__gte=1), name="eventing_event_version_from_1"),
         ]
+        indexes = [
+            GinIndex(  # of the few events that tell of persons, whom `metadata` names
+                fields=["metadata"],
+                opclasses=["jsonb_path_ops"],
+                condition=~models.Q(metadata={}),
+                name="eventing_event_persons",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.category}-{self.stream_id} {self.version} {self.type}"
@@ -47,6 +56,7 @@ class OutboxEntry(models.Model):
     event_id = models.UUIDField()
     type = models.TextField()
     created_at = models.DateTimeField(db_default=Now())
+    digest = models.BinaryField(null=True, help_text="SHA-256 over the event; null where the relay computes it.")
 
     class Meta:
         db_table = "eventing_outbox"
@@ -276,7 +286,7 @@ class PersonKey(models.Model):
 
 
 class Replay(models.Model):
-    """A read model being built anew beside the live one. Whoever pauses or cancels it does so by this row."""
+    """A read model being built anew. Whoever pauses or cancels it does so by this row."""
 
     class State(models.TextChoices):
         BUILDING = "building"
@@ -284,7 +294,7 @@ class Replay(models.Model):
         CANCELLED = "cancelled"
         FAILED = "failed"
         VERIFIED = "verified"
-        SWAPPED = "swapped"
+        DONE = "done"
         ROLLED_BACK = "rolled back"
 
     OPEN = (State.BUILDING, State.PAUSED)
@@ -292,16 +302,18 @@ class Replay(models.Model):
     projection = models.TextField()
     version = models.IntegerField(help_text="Of the projection, when the replay began.")
     state = models.TextField(choices=State, default=State.BUILDING)
-    in_place = models.BooleanField(default=False)
-    verify_only = models.BooleanField(default=False)
+    in_place = models.BooleanField()
+    verify_only = models.BooleanField()
+    with_failures = models.BooleanField(help_text="Whether it may end with events that couldn't be projected.")
     until = models.BigIntegerField(null=True, help_text="The position to stop at; null is the head.")
-    events = models.BigIntegerField(default=0)
-    position = models.BigIntegerField(default=0)
+    was_paused = models.BooleanField(default=False, help_text="Whether live updates were paused when it began.")
+    skipped = models.JSONField(default=dict, help_text="Why events were skipped before it began, by position.")
+    position = models.BigIntegerField(default=0, help_text="Summed up over all partitions, as is the target.")
     target = models.BigIntegerField(default=0)
-    rate = models.FloatField(default=0, help_text="Log positions a second, lately.")
+    rate = models.FloatField(default=0, help_text="Log positions a second since it was last taken up.")
     runner = models.UUIDField(null=True, help_text="The process that is at it.")
     seen_at = models.DateTimeField(null=True, help_text="When that process last said so.")
-    comparison = models.JSONField(null=True)
+    comparison = models.JSONField(null=True, help_text="What was found different; null when nothing was compared.")
     error = models.TextField(default="", db_default="")
     started_by = models.TextField(default="", db_default="")
     started_at = models.DateTimeField(db_default=Now())
@@ -318,4 +330,4 @@ class Replay(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.projection}: {self.state} at {self.position}"
+        return f"{self.projection}: {self.state} at {self.position} of {self.target}"

@@ -24,6 +24,7 @@ FORGOTTEN_AFTER = 5  # seconds: a nudge that was lost with its task blocks the n
 RELAY = "eventing.relay"
 ADVANCE = "eventing.advance"
 PERFORM = "eventing.perform"
+SNAPSHOT = "eventing.snapshot"
 
 
 class Nudge(NamedTuple):

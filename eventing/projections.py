@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from django.db import models
 
+from eventing import context
 from eventing.records import Record
+from eventing.rows import insert, save
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
 
 Row = TypeVar("Row", bound=models.Model)
@@ -19,6 +21,8 @@ class ReadModel(Generic[Row]):
 
     key: ClassVar[str]
     partitions: ClassVar[int] = 1
+    version: ClassVar[int] = 1
+    """Count it up when the same events make other rows: the read model then has to be replayed."""
     consuming: ClassVar[str]
     model: ClassVar[type[models.Model]]
 
@@ -50,12 +54,6 @@ class Projection(ReadModel[Row]):
     def _takes_record(self) -> bool:
         return accepts(self.apply, "record")
 
-    @cached_property
-    def _fields(self) -> list[str]:
-        return [
-            field.attname for field in self.model._meta.concrete_fields if not field.primary_key and not field.generated
-        ]
-
     def project(self, records: Sequence[Record]) -> None:
         """Load the rows of the batch with one query, apply its events in order, write them with one upsert."""
         keys = [getattr(record.event, self.key) for record in records]
@@ -68,12 +66,7 @@ class Projection(ReadModel[Row]):
                 self.apply(row, record.event, record)
             else:
                 self.apply(row, record.event)
-        self.model._default_manager.bulk_create(
-            rows.values(),
-            update_conflicts=True,
-            unique_fields=[self.model._meta.pk.attname],
-            update_fields=self._fields,
-        )
+        save(self.model, rows.values())
 
 
 class Listing(ReadModel[Row]):
@@ -86,9 +79,7 @@ class Listing(ReadModel[Row]):
 
     def project(self, records: Sequence[Record]) -> None:
         """Insert the rows of the batch with one statement."""
-        self.model._default_manager.bulk_create(
-            [row for record in records for row in self.rows(record.event)], batch_size=2000
-        )
+        insert(self.model, [row for record in records for row in self.rows(record.event)])
 
 
 class ProjectionSubscription(Subscription):
@@ -105,8 +96,10 @@ class ProjectionSubscription(Subscription):
             partitions=projection.partitions,
         )
         self.projection = projection
+        self.version = projection.version
 
     def handle(self, records: Sequence[Record], partition: int) -> int:
-        """Project a batch."""
-        self.projection.project(records)
+        """Project a batch. It may be a replay: a projection that acts on the world would do again what it did."""
+        with context.only_looking(f"The projection {self.name}"):
+            self.projection.project(records)
         return len(records)

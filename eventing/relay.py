@@ -14,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from eventing import nudges
+from eventing import chain, nudges
 from eventing.models import RelayFailure
 from eventing.statements import run
 from eventing.subscriptions import subscriptions_to
@@ -25,18 +25,28 @@ RELAY_LOCK = 20_816
 ALONE = "SELECT pg_try_advisory_xact_lock(%(lock)s)"
 
 # Has to be a statement after the one that took the lock: its snapshot then sees all that the relay before us did.
-# Outbox ids grow in the order of the statements that inserted them, so a stream's events come in their order.
-MOVE = """
+# Outbox ids grow in the order of the statements that inserted them, so a stream's events come in their order. The
+# chain goes on from the link at the head; a digest is missing where the event was appended while there was no chain.
+MOVE = f"""
 WITH moved AS (
     DELETE FROM eventing_outbox WHERE id IN (SELECT id FROM eventing_outbox ORDER BY id LIMIT %(limit)s)
-    RETURNING id, event_id, type
+    RETURNING id, event_id, type, digest
 ), head AS (
-    SELECT coalesce(max(position), 0) AS position FROM eventing_log
+    SELECT coalesce(max(position), 0) AS position,
+        coalesce((SELECT link FROM eventing_log ORDER BY position DESC LIMIT 1), %(genesis)s) AS link
+    FROM eventing_log
 ), healed AS (
     DELETE FROM eventing_relay_failure
+), placed AS (
+    SELECT head.position + row_number() OVER (ORDER BY moved.id) AS position, moved.event_id, moved.type, moved.digest,
+        head.link AS head
+    FROM moved, head
 ), published AS (
-    INSERT INTO eventing_log (position, event_id, type)
-    SELECT head.position + row_number() OVER (ORDER BY moved.id), moved.event_id, moved.type FROM moved, head
+    INSERT INTO eventing_log (position, event_id, type, link)
+    SELECT position, event_id, type, eventing_chain(head, position, coalesce(digest, (
+        SELECT sha256({chain.content_of("event")}) FROM eventing_event event WHERE event.id = placed.event_id
+    ))) FILTER (WHERE %(chained)s) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
+    FROM placed
     RETURNING type
 )
 SELECT type, count(*) FROM published GROUP BY type
@@ -56,7 +66,7 @@ def relay_once(limit: int = PASS) -> Moved | None:
         with transaction.atomic():
             if not run(ALONE, {"lock": RELAY_LOCK})[0][0]:
                 return None
-            counts = dict(run(MOVE, {"limit": limit}))
+            counts = dict(run(MOVE, {"limit": limit, "genesis": chain.GENESIS, "chained": chain.is_on()}))
     except DatabaseError as error:
         _note_failure(error)
         raise

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventing import context, store
+from eventing import context, personal, store
 from eventing.domain import Command, CommandRejected, Rejected, Saga, TimedOut
 from eventing.handlers import handler_of, prepare
 from eventing.models import SagaInstance
@@ -113,6 +113,7 @@ class SagaSubscription(Subscription):
 
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Let sagas react to records, as long as no saga comes twice: its commands have to be carried out first."""
+        context.about_to("move a saga")
         first = _each_saga_once(records)
         sagas = self._load([UUID(record.key) for record in first])
         steps = []
@@ -162,19 +163,24 @@ class SagaSubscription(Subscription):
 
     def _load(self, keys: Sequence[UUID]) -> dict[UUID, Saga]:
         rows = run(LOAD, {"saga": self.name, "keys": list(keys)})
-        return {key: msgspec.json.decode(memory, type=self.saga_class) for key, memory in rows}
+        memories = personal.opened([memory for _, memory in rows])
+        return {
+            key: msgspec.json.decode(memory, type=self.saga_class)
+            for (key, _), memory in zip(rows, memories, strict=True)
+        }
 
     def _save(self, steps: Sequence[Step], partition: int) -> None:
         if not steps:
             return
         reminders = self._reminders(steps)
+        sealed = personal.seal([step.saga for step in steps])
         run(
             SAVE,
             {
                 "saga": self.name,
                 "keys": [step.saga.id for step in steps],
                 "states": [step.saga.state for step in steps],
-                "memories": [msgspec.json.encode(step.saga).decode() for step in steps],
+                "memories": [msgspec.json.encode(memory.data).decode() for memory in sealed],
             },
         )
         if reminders:

@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 from zlib import crc32
 
+import msgspec
 import psycopg.errors
 from django.db import IntegrityError, connection, transaction
 from uuid_utils.compat import uuid7
 
-from eventing import context, nudges, recent
+from eventing import chain, context, nudges, personal, recent, states
 from eventing.context import Cause
 from eventing.domain import Aggregate, Event
+from eventing.kinds import UnknownCategory, id_of, kind_of
+from eventing.nudges import Nudge
+from eventing.personal import Sealed
 from eventing.records import RECORD_COLUMNS, Record, Stored, Stream, decode_all, encode, records
 from eventing.statements import run
 
@@ -24,6 +29,7 @@ A = TypeVar("A", bound=Aggregate[Any, Any])
 
 READ_CHUNK = 1000
 LOCK_STRIPES = 1024
+LATEST = 2**31 - 1  # no stream has a higher version
 
 
 class ConflictError(Exception):
@@ -32,6 +38,13 @@ class ConflictError(Exception):
     def __init__(self, stream: Stream, expected: int, actual: int) -> None:
         super().__init__(f"Stream {stream}: expected version {expected}, but it is at {actual}.")
         self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class NoSuchVersion(ValueError):
+    """The stream hasn't got as many events as that."""
+
+    def __init__(self, stream: Stream, wanted: int, actual: int) -> None:
+        super().__init__(f"Stream {stream} has the versions 0 to {actual}, and not {wanted}.")
 
 
 class Append(NamedTuple):
@@ -55,14 +68,14 @@ class Pending(NamedTuple):
 # One statement, so that N events to any number of streams cost one round trip. `behind` finds streams that aren't at
 # the expected version; then nothing at all is written. Two writers that both pass it meet at the unique constraint on
 # (category, stream_id, version), in the one order in which everybody inserts. The outbox keeps the order of recording.
-APPEND = """
+APPEND = f"""
 WITH incoming AS (
-    SELECT * FROM ROWS FROM (json_to_recordset(%(events)s::json) AS (
+    SELECT *, statement_timestamp() AS recorded_at FROM ROWS FROM (json_to_recordset(%(events)s::json) AS (
         id uuid, category text, stream_id text, version int, type text, schema_version smallint, data jsonb,
-        occurred_at timestamptz, correlation_id uuid, causation_id uuid, actor text, traceparent text
+        metadata jsonb, occurred_at timestamptz, correlation_id uuid, causation_id uuid, actor text, traceparent text
     )) WITH ORDINALITY AS event (
-        id, category, stream_id, version, type, schema_version, data, occurred_at, correlation_id, causation_id,
-        actor, traceparent, ordinal
+        id, category, stream_id, version, type, schema_version, data, metadata, occurred_at, correlation_id,
+        causation_id, actor, traceparent, ordinal
     )
 ), behind AS (
     SELECT * FROM (
@@ -77,27 +90,37 @@ WITH incoming AS (
         id, category, stream_id, version, type, schema_version, data, metadata, occurred_at, recorded_at,
         correlation_id, causation_id, actor, traceparent
     )
-    SELECT id, category, stream_id, version, type, schema_version, data, '{}', occurred_at,
-        statement_timestamp(), correlation_id, causation_id, actor, traceparent
+    SELECT id, category, stream_id, version, type, schema_version, data, metadata, occurred_at, recorded_at,
+        correlation_id, causation_id, actor, traceparent
     FROM incoming WHERE NOT EXISTS (SELECT FROM behind)
     ORDER BY category, stream_id, version
 ), queued AS (
-    INSERT INTO eventing_outbox (event_id, type)
-    SELECT id, type FROM incoming WHERE NOT EXISTS (SELECT FROM behind) ORDER BY ordinal
+    INSERT INTO eventing_outbox (event_id, type, digest)
+    SELECT id, type, CASE WHEN %(chained)s THEN sha256({chain.content_of("incoming")}) END
+    FROM incoming WHERE NOT EXISTS (SELECT FROM behind) ORDER BY ordinal
 )
 SELECT category, stream_id, expected, actual FROM behind
 """
 
-# The events of any number of streams after a version of each, oldest first.
+# The events of any number of streams after a version of each, up to a version, oldest first.
 LOAD = """
 SELECT event.category, event.stream_id, event.version, event.id, event.type, event.schema_version, event.data::text
 FROM unnest(%(categories)s::text[], %(stream_ids)s::text[], %(after)s::int[]) AS wanted (category, stream_id, after)
 CROSS JOIN LATERAL (
     SELECT * FROM eventing_event stored
     WHERE stored.category = wanted.category AND stored.stream_id = wanted.stream_id
-        AND stored.version > wanted.after
+        AND stored.version > wanted.after AND stored.version <= %(until)s
     ORDER BY stored.version
 ) event
+"""
+
+# The snapshots that today's code can read, of those that aren't younger than what is wanted.
+SNAPSHOTS = """
+SELECT category, stream_id, snapshot.version, last_event_id, state::text
+FROM unnest(%(categories)s::text[], %(stream_ids)s::text[], %(fingerprints)s::text[])
+    AS wanted (category, stream_id, fingerprint)
+JOIN eventing_snapshot snapshot USING (category, stream_id, fingerprint)
+WHERE snapshot.version <= %(until)s
 """
 
 READ_FORWARDS = f"""
@@ -114,8 +137,22 @@ WHERE category = %(category)s AND stream_id = %(stream_id)s AND version <= %(sta
 ORDER BY version DESC LIMIT %(limit)s
 """
 
+# What is known of a person: `metadata` names them, by an index that has only such events.
+STREAMS_OF_PERSON = """
+SELECT DISTINCT stream_id FROM eventing_event
+WHERE category = %(category)s AND metadata @> jsonb_build_object('persons', jsonb_build_array(%(person)s::text))
+    AND metadata <> '{}'
+ORDER BY stream_id
+"""
+
 VERSION = """
 SELECT coalesce(max(version), 0) FROM eventing_event WHERE category = %(category)s AND stream_id = %(stream_id)s
+"""
+
+# The version of a stream before the first event that was recorded after a time.
+VERSION_AT = """
+SELECT coalesce(min(version) FILTER (WHERE recorded_at > %(at)s) - 1, max(version), 0)
+FROM eventing_event WHERE category = %(category)s AND stream_id = %(stream_id)s
 """
 
 # Queue for streams, in the order of their numbers, until the end of the transaction. The locks are striped, so that
@@ -151,7 +188,7 @@ def read(
     stream: Stream, *, start: int | None = None, backwards: bool = False, chunk: int = READ_CHUNK
 ) -> Iterator[Record]:
     """The records of a stream from version ``start`` on, or back from it; a chunk of them in memory at a time."""
-    at = start if start is not None else 2**31 - 1 if backwards else 1
+    at = start if start is not None else LATEST if backwards else 1
     statement = READ_BACKWARDS if backwards else READ_FORWARDS
     while True:
         rows = run(statement, {"category": stream.category, "stream_id": stream.id, "start": at, "limit": chunk})
@@ -161,17 +198,46 @@ def read(
         at = rows[-1][3] + (-1 if backwards else 1)
 
 
-def version(stream: Stream) -> int:
-    """The version of a stream: how many events it has."""
-    count: int = run(VERSION, {"category": stream.category, "stream_id": stream.id})[0][0]
+def version(stream: Stream, *, at: datetime | None = None) -> int:
+    """The version of a stream: how many events it has, or how many it had ``at`` a time, as `load` has it."""
+    named = {"category": stream.category, "stream_id": stream.id}
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"{at} is a time without a zone.")
+    count: int = (run(VERSION, named) if at is None else run(VERSION_AT, {**named, "at": at}))[0][0]
     return count
 
 
-def load(kind: type[A], id: UUID | str) -> A:
-    """An aggregate as it is now, to look at. A stream without events gives a new one."""
-    aggregate = kind(id)
-    _apply_events({Stream.of(kind, id): aggregate}, {})
+def ids_of_person(kind: type[A], person_id: UUID) -> list[Any]:
+    """The ids of those aggregates of a kind whose events tell of a person."""
+    rows = run(STREAMS_OF_PERSON, {"category": kind.category, "person": str(person_id)})
+    return [id_of(kind, stream_id) for (stream_id,) in rows]
+
+
+def load(kind: type[A], id: UUID | str, *, version: int | None = None, at: datetime | None = None) -> A:
+    """An aggregate to look at: as it is now, as its first ``version`` events made it, or as the log knew it ``at`` a
+    time. A stream without events gives a new one.
+
+    ``at`` is compared with `recorded_at`, so that the answer is what we knew then, and stays the same for ever. What
+    happened earlier than it was recorded, as orders that are imported have, comes into it when it was recorded;
+    `occurred_at` has no part in this. Raises NoSuchVersion, and ValueError for a time without a zone.
+    """
+    stream = Stream.of(kind, id)
+    aggregate = _up_to_date({stream: kind(id)}, {}, until=_end(stream, version, at))[stream]
+    if version is not None and aggregate.version != version:
+        raise NoSuchVersion(stream, version, aggregate.version)
     return aggregate
+
+
+def _end(stream: Stream, wanted: int | None, at: datetime | None) -> int:
+    match wanted, at:
+        case None, None:
+            return LATEST
+        case None, _:
+            return version(stream, at=at)
+        case int(), None:
+            return wanted if 0 <= wanted < LATEST else LATEST  # which there isn't; how many there are is said then
+        case _:
+            raise ValueError("Ask for a version or for a time, not for both.")
 
 
 @contextmanager
@@ -303,27 +369,65 @@ def queue_for(streams: Iterable[Stream]) -> None:
 
 
 def _fetch(new: dict[Stream, A]) -> dict[Stream, A]:
-    """Bring aggregates up to date: those that this process remembers with the events since, others from the start."""
-    remembered = recent.recall(new)
-    aggregates: dict[Stream, Any] = {**new, **remembered}
-    for stream in _apply_events(aggregates, remembered):
+    """Bring aggregates up to date: those that this process remembers with the events since."""
+    return _up_to_date(new, recent.recall(new))
+
+
+def _up_to_date(new: dict[Stream, A], remembered: dict[Stream, Any], *, until: int = LATEST) -> dict[Stream, A]:
+    """Follow the events that came after what is remembered, or after a snapshot, or from the start."""
+    known = remembered | _snapshots({stream: each for stream, each in new.items() if stream not in remembered}, until)
+    aggregates: dict[Stream, Any] = {**new, **known}
+    for stream in _apply_events(aggregates, known, until):
         aggregates[stream] = new[stream]
-        _apply_events({stream: new[stream]}, {})
+        _apply_events({stream: new[stream]}, {}, until)
     return aggregates
 
 
-def _apply_events(aggregates: dict[Stream, Any], remembered: dict[Stream, Any]) -> set[Stream]:
-    """Apply what each aggregate hasn't seen. Returns the streams whose remembered state isn't in the store: the
-    last event it saw is read again, and has to be the same one."""
+def _snapshots(new: dict[Stream, A], until: int) -> dict[Stream, A]:
+    kept = {stream: type(each) for stream, each in new.items() if each.snapshot_every}
+    if not kept:
+        return {}
+    rows = run(
+        SNAPSHOTS,
+        {
+            "categories": [stream.category for stream in kept],
+            "stream_ids": [stream.id for stream in kept],
+            "fingerprints": [states.fingerprint(kind) for kind in kept.values()],
+            "until": until,
+        },
+    )
+    found: dict[Stream, A] = {}
+    for category, stream_id, at, last_event_id, state in _opened(rows):
+        stream = Stream(category, stream_id)
+        with suppress(msgspec.ValidationError):  # somebody has changed it; `verify_events --snapshots` tells
+            aggregate = states.read(kept[stream], new[stream].id, state)
+            aggregate.version, aggregate.last_event_id = at, last_event_id
+            found[stream] = aggregate
+    return found
+
+
+def _opened(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows of snapshots, with what is sealed in their last column opened; none when somebody has changed a seal."""
+    try:
+        opened = personal.opened([row[-1] for row in rows])
+    except personal.Unsealable:
+        return []
+    return [(*row[:-1], state) for row, state in zip(rows, opened, strict=True)]
+
+
+def _apply_events(aggregates: dict[Stream, Any], known: dict[Stream, Any], until: int) -> set[Stream]:
+    """Apply what each aggregate hasn't seen. Returns the streams whose known state isn't in the store: the last event
+    it saw is read again, and has to be the same one."""
     rows = run(
         LOAD,
         {
             "categories": [stream.category for stream in aggregates],
             "stream_ids": [stream.id for stream in aggregates],
-            "after": [aggregate.version - (stream in remembered) for stream, aggregate in aggregates.items()],
+            "after": [aggregate.version - (stream in known) for stream, aggregate in aggregates.items()],
+            "until": until,
         },
     )
-    unconfirmed = dict(remembered)
+    unconfirmed = dict(known)
     events = decode_all([Stored(*row[4:7]) for row in rows])
     for (category, stream_id, at, event_id, *_), event in zip(rows, events, strict=True):
         stream = Stream(category, stream_id)
@@ -342,6 +446,19 @@ def _follow(aggregate: Aggregate[Any, Any], event: Event) -> None:
 
 
 def _write(pending: Sequence[Pending]) -> None:
+    context.about_to("record events")
+    events = [item.event for item in pending]
+    if any(personal.is_personal(type(event)) for event in events):
+        with transaction.atomic():  # nobody is forgotten between the sealing and the storing
+            _append(pending, personal.seal(events))
+    else:
+        _append(pending, [Sealed(event, []) for event in events])
+    transaction.on_commit(nudges.nudge_relay, robust=True)
+    if due := [Nudge(nudges.SNAPSHOT, item.stream) for item in pending if _is_worth_a_snapshot(item)]:
+        transaction.on_commit(partial(nudges.send, due), robust=True)
+
+
+def _append(pending: Sequence[Pending], sealed: Sequence[Sealed]) -> None:
     now = datetime.now(UTC)
     events = [
         {
@@ -351,24 +468,31 @@ def _write(pending: Sequence[Pending]) -> None:
             "version": item.version,
             "type": item.event.stored_name,
             "schema_version": item.event.schema_version,
-            "data": item.event,
+            "data": data,
+            "metadata": {"persons": persons} if persons else {},
             "occurred_at": item.cause.occurred_at or now,
             "correlation_id": item.cause.correlation_id,
             "causation_id": item.cause.causation_id,
             "actor": item.cause.actor,
             "traceparent": item.cause.traceparent,
         }
-        for item in pending
+        for item, (data, persons) in zip(pending, sealed, strict=True)
     ]
     try:
         with _savepoint():
-            behind = run(APPEND, {"events": encode(events)})
+            behind = run(APPEND, {"events": encode(events), "chained": chain.is_on()})
     except IntegrityError as error:
         raise _conflict(error, pending) from error
     if behind:
         category, stream_id, expected, actual = behind[0]
         raise ConflictError(Stream(category, stream_id), expected, actual)
-    transaction.on_commit(nudges.nudge_relay, robust=True)
+
+
+def _is_worth_a_snapshot(item: Pending) -> bool:
+    with suppress(UnknownCategory):  # events may be written of what has no class here
+        every = kind_of(item.stream.category).snapshot_every
+        return every > 0 and item.version % every == 0
+    return False
 
 
 def _savepoint() -> AbstractContextManager[Any]:

@@ -10,10 +10,12 @@ import inspect
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from django.conf import settings
+from django.db import transaction
 
 from eventing import nudges
 from eventing.domain import Event, EventMeta
@@ -61,6 +63,10 @@ class Subscription(ABC):
         """Events handled in one transaction."""
         size: int = settings.EVENTING["BATCH"]
         return size
+
+    def transaction(self, *, needed: bool = True) -> AbstractContextManager[Any]:
+        """Where a batch is handled; a single statement doesn't need one."""
+        return transaction.atomic() if needed else nullcontext()
 
     @abstractmethod
     def handle(self, records: Sequence[Record], partition: int) -> int:

@@ -6,10 +6,11 @@ import time
 
 from celery import shared_task
 
-from eventing import nudges, sweeping
+from eventing import nudges, snapshots, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.nudges import Nudge
+from eventing.records import Stream
 from eventing.relay import relay_all
 from eventing.subscriptions import Subscription, subscription_named
 
@@ -46,6 +47,14 @@ def perform(name: str) -> None:
         nudges.taken_up(effect.nudge_to_perform)
         if perform_due(effect, budget=BUDGET):
             nudges.send([effect.nudge_to_perform])
+
+
+@shared_task(name=nudges.SNAPSHOT)
+def take_snapshot(category: str, stream_id: str) -> None:
+    """Keep the state of an aggregate that has gained many events."""
+    stream = Stream(category, stream_id)
+    nudges.taken_up(Nudge(nudges.SNAPSHOT, stream))
+    snapshots.take(stream)
 
 
 @shared_task(name="eventing.sweep")

@@ -30,7 +30,7 @@ LONGEST_TEXT = 255
 HIGHEST_PRICE = 2**63 - 1  # minor units: what a bigint holds
 
 
-class StockItem(Aggregate[StockEvent, str], category="stock"):
+class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100):
     """An article by its SKU: what is in the house, and how much of that is promised to orders."""
 
     description = ""

@@ -10,7 +10,7 @@ from orders.models import CustomerOrder, OrderSummary
 class OrderSummaryAdmin(ReadOnlyAdmin):
     list_display = ("order_id", "reference", "status", "total_minor", "currency", "line_count", "units", "placed_at")
     list_filter = ("status",)
-    search_fields = ("=order_id", "=customer_id", "=reference")
+    search_fields = ("=order_id", "=customer_id", "=reference", "=contact_email")
 
 
 @admin.register(CustomerOrder)

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
 
+import msgspec
+
+from eventing.contact import Contact, check_contact
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money, exponent
 from eventing.text import check_text
 from orders.events import (
+    BuyerForgotten,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -39,12 +43,22 @@ class Order(Aggregate[OrderEvent], category="order"):
 
     status = Status.NEW
     placed: OrderPlaced | None = None
+    buyer_forgotten = False
 
-    def place(self, customer_id: UUID | None, lines: Sequence[Line], reference: str, payment_method: str) -> None:
+    def place(
+        self,
+        customer_id: UUID | None,
+        lines: Sequence[Line],
+        reference: str,
+        payment_method: str,
+        contact: Contact | None = None,
+    ) -> None:
         """Asked twice with the same contents, the order is placed once."""
         _check_lines(lines)
         check_text("The reference", reference, LONGEST_TEXT)
         check_text("The payment method", payment_method, LONGEST_TEXT, blank=False)
+        if contact is not None:
+            check_contact(contact)
         placed = OrderPlaced(
             order_id=self.id,
             customer_id=customer_id,
@@ -52,6 +66,7 @@ class Order(Aggregate[OrderEvent], category="order"):
             lines=tuple(lines),
             total=_total(lines),
             payment_method=payment_method,
+            contact=contact,
         )
         if self.placed is None:
             self.record(placed)
@@ -98,6 +113,10 @@ class Order(Aggregate[OrderEvent], category="order"):
             case Status.NEW | Status.PLACED | Status.CONFIRMED | Status.CANCELLED:
                 raise Rejected(f"An order that is {self.status.value} can't be delivered, only one that is shipped.")
 
+    def forget_buyer(self) -> None:
+        if self.placed is not None and not self.buyer_forgotten:
+            self.record(BuyerForgotten(order_id=self.id))
+
     def apply(self, event: OrderEvent) -> None:
         match event:
             case OrderPlaced():
@@ -110,6 +129,10 @@ class Order(Aggregate[OrderEvent], category="order"):
                 self.status = Status.SHIPPED
             case OrderDelivered():
                 self.status = Status.DELIVERED
+            case BuyerForgotten() if self.placed:
+                self.placed, self.buyer_forgotten = msgspec.structs.replace(self.placed, contact=None), True
+            case BuyerForgotten():
+                pass
 
 
 def _check_lines(lines: Sequence[Line]) -> None:

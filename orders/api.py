@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any, cast
 from uuid import UUID, uuid5
 
+import msgspec
 from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import reverse
@@ -37,6 +40,8 @@ from eventing.api import (
     etag,
     query,
 )
+from eventing.contact import COUNTRY, EMAIL, Contact
+from eventing.models import StoredEvent
 from eventing.money import Money
 from eventing.records import Record, Stream
 from orders.commands import CancelOrder, PlaceOrder
@@ -66,6 +71,31 @@ class LineSerializer(Strict):
         return Line(**super().to_internal_value(data))
 
 
+class ContactSerializer(Strict):
+    """Who bought it, and where it goes. What isn't known is left out or empty."""
+
+    name = Text(max_length=255)
+    email = Code(max_length=254, required=False, allow_blank=True)
+    phone = Code(max_length=32, required=False, allow_blank=True)
+    street = Text(max_length=255, required=False, allow_blank=True)
+    postcode = Code(max_length=16, required=False, allow_blank=True)
+    city = Text(max_length=255, required=False, allow_blank=True)
+    country = Code(max_length=2, required=False, allow_blank=True, help_text="Two letters of ISO 3166, such as `GB`.")
+
+    def validate_email(self, email: str) -> str:
+        if email and not re.fullmatch(EMAIL, email):
+            raise ValidationError("This is not an e-mail address.")
+        return email
+
+    def validate_country(self, country: str) -> str:
+        if country and not re.fullmatch(COUNTRY, country):
+            raise ValidationError("A country is two capital letters, such as GB.")
+        return country
+
+    def to_internal_value(self, data: Any) -> Contact:
+        return Contact(**super().to_internal_value(data))
+
+
 class PlaceOrderSerializer(Strict):
     """With an `order_id` of its own a client can safely send the order again: it's placed once."""
 
@@ -77,6 +107,7 @@ class PlaceOrderSerializer(Strict):
     )
     reference = Text(max_length=255, allow_blank=True, default="", help_text="The order's name in your system.")
     payment_method = Code(max_length=255, default="tok_visa", help_text="The payment gateway's token.")
+    contact = ContactSerializer(required=False, allow_null=True)
     lines = serializers.ListField(child=LineSerializer(), min_length=1, max_length=5_000)
 
     def validate_lines(self, lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -108,10 +139,42 @@ class OrderFilters(Paging):
     reference = Text(required=False, max_length=255, help_text="Orders with exactly this reference.")
 
 
+class Moment(serializers.DateTimeField):
+    """A point in time, whatever the zone it is told in."""
+
+    default_error_messages = {
+        "invalid": "This is not a time such as 2026-11-23T04:30:00Z. In an address a + is written as %2B.",
+        "no_zone": "This time doesn't say in which zone: end it with Z, or with an offset such as -05:00.",
+    }
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            self.fail("no_zone")
+        return super().enforce_timezone(value)
+
+
+class AsOf(Strict):
+    """The order as it was, instead of as it is."""
+
+    version = serializers.IntegerField(
+        required=False, min_value=1, max_value=2**31 - 1, help_text="As its first events made it, this many."
+    )
+    at = Moment(
+        required=False,
+        help_text="As it was known at this time. What was recorded later doesn't count, whenever it happened.",
+    )
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if len(asked) > 1:
+            raise ValidationError({"at": ["Ask for a version or for a time, not for both."]})
+        return asked
+
+
 class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
     """An order without its lines."""
 
     total = serializers.SerializerMethodField()
+    contact = serializers.SerializerMethodField()
 
     class Meta:
         model = OrderSummary
@@ -119,6 +182,8 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
             "order_id",
             "reference",
             "customer_id",
+            "contact",
+            "buyer_forgotten_at",
             "status",
             "total",
             "line_count",
@@ -136,6 +201,11 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
     @extend_schema_field(MoneySerializer)
     def get_total(self, order: OrderSummary) -> dict[str, Any]:
         return {"amount": order.total_minor, "currency": order.currency}
+
+    @extend_schema_field(ContactSerializer(allow_null=True))
+    def get_contact(self, order: OrderSummary) -> dict[str, str] | None:
+        contact = {name: getattr(order, f"contact_{name}") for name in Contact.__struct_fields__}
+        return contact if contact["name"] else None
 
 
 class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
@@ -161,6 +231,27 @@ class OrderSerializer(OrderSummarySerializer):
     class Meta(OrderSummarySerializer.Meta):
         fields = [*OrderSummarySerializer.Meta.fields, "lines"]
         read_only_fields = fields
+
+
+class OrderEventSerializer(serializers.Serializer[Any]):
+    """Something that happened to an order."""
+
+    version = serializers.IntegerField(help_text="Its place among the order's events, from 1.")
+    type = serializers.CharField(source="event.stored_name", help_text="Such as `orders.order_placed`.")
+    occurred_at = serializers.DateTimeField(help_text="When it happened.")
+    recorded_at = serializers.DateTimeField(help_text="When we learnt of it.")
+    actor = serializers.CharField(help_text="The account or the program on whose behalf it was done.")
+    position = serializers.SerializerMethodField(help_text="Its place in the log; null for a moment.")
+    data = serializers.SerializerMethodField(  # type: ignore[assignment] # fields aren't attributes
+        help_text="The event's fields. Money is `minor` units of a `currency`."
+    )
+
+    def get_position(self, record: Record) -> int | None:
+        return record.position or None
+
+    def get_data(self, record: Record) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(record.event)
+        return fields
 
 
 class Orders(ListAPIView[OrderSummary]):
@@ -202,6 +293,7 @@ class Orders(ListAPIView[OrderSummary]):
             lines=asked["lines"],
             reference=asked["reference"],
             payment_method=asked["payment_method"],
+            contact=asked.get("contact"),
         )
         carry_out(command, request)
         (placed,) = islice(store.read(stream_of(command.order_id), chunk=1), 1)
@@ -215,18 +307,36 @@ class Order(APIView):
     @extend_schema(
         operation_id="get_order",
         responses={200: OrderSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
-        parameters=[IF_NONE_MATCH, ETAG],
+        parameters=[AsOf, IF_NONE_MATCH, ETAG],
     )
     def get(self, request: Request, order_id: UUID) -> Response:
-        order = OrderSummary.objects.filter(pk=order_id).first()
-        lines = list(OrderLine.objects.filter(order_id=order_id))
-        if order is None or len(lines) < order.line_count:
-            order, lines = _from_stream(order_id)
+        """The order as it is now; or, with `version` or `at`, as it was, which before it was placed is `not-found`."""
+        asked = query(request, AsOf)
+        order, lines = _as_it_was(order_id, **asked) if asked else _as_it_is(order_id)
         _check_visible(request, order)
         known = {tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))}
         if known & {etag(order.version), "*"}:
             return Response(status=304, headers={"ETag": etag(order.version)})
         return _answer(order, lines)
+
+
+class OrderHistory(ListAPIView[StoredEvent]):
+    """Everything that happened to an order."""
+
+    serializer_class = OrderEventSerializer
+    queryset = StoredEvent.objects.all()
+    ordering = "version"
+
+    @extend_schema(operation_id="get_order_history", parameters=[Paging])
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The order's events, oldest first. Each made the version of the order that has its number."""
+        query(request, Paging)
+        stream = stream_of(kwargs["order_id"])
+        _check_visible(request, _as_it_was(kwargs["order_id"], version=1)[0])
+        events = self.queryset.filter(category=stream.category, stream_id=stream.id)
+        versions = [event.version for event in self.paginate_queryset(events.only("version")) or ()]
+        records = islice(store.read(stream, start=versions[0], chunk=len(versions)), len(versions)) if versions else ()
+        return self.get_paginated_response(self.get_serializer(records, many=True).data)
 
 
 class OrderCancellation(APIView):
@@ -280,6 +390,27 @@ def _from_stream(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
     """The order as it is now. Raises Http404 when there is none."""
     records = list(store.read(stream_of(order_id)))
     if not records:
+        raise Http404
+    return _as_told_by(records)
+
+
+def _as_it_is(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
+    """The order of the read models, or of its stream while they aren't there. Raises Http404 when there is none."""
+    order = OrderSummary.objects.filter(pk=order_id).first()
+    lines = list(OrderLine.objects.filter(order_id=order_id))
+    if order is None or len(lines) < order.line_count:
+        return _from_stream(order_id)
+    return order, lines
+
+
+def _as_it_was(
+    order_id: UUID, *, version: int | None = None, at: datetime | None = None
+) -> tuple[OrderSummary, list[OrderLine]]:
+    """The order as its stream had it at a version or a time. Raises Http404 when it wasn't there, or not yet at it."""
+    stream = stream_of(order_id)
+    wanted = store.version(stream, at=at) if version is None else version
+    records = list(islice(store.read(stream, chunk=min(wanted, store.READ_CHUNK)), wanted)) if wanted else []
+    if len(records) < max(wanted, 1):
         raise Http404
     return _as_told_by(records)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from eventing.contact import Contact
 from eventing.domain import Command
 from orders.events import Line
 
@@ -16,6 +17,7 @@ class PlaceOrder(Command):
     lines: tuple[Line, ...]
     reference: str = ""
     payment_method: str = "tok_visa"
+    contact: Contact | None = None
 
 
 class ConfirmOrder(Command):
@@ -33,3 +35,9 @@ class MarkOrderShipped(Command):
 
 class MarkOrderDelivered(Command):
     order_id: UUID
+
+
+class ForgetBuyer(Command):
+    """In all orders of a person: of a customer, or of a guest, who is known by the order's own id."""
+
+    person_id: UUID

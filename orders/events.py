@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
-from eventing.domain import Event, Value
+from eventing.contact import Contact
+from eventing.domain import Event, Personal, Value
 from eventing.money import Money
 
 
@@ -18,7 +20,8 @@ class Line(Value):
 
 
 class OrderPlaced(Event, name="orders.order_placed"):
-    """``customer_id`` is None for a guest; ``payment_method`` is the gateway's token."""
+    """``customer_id`` is None for a guest; ``payment_method`` is the gateway's token; ``contact`` is who bought it and
+    where it goes."""
 
     order_id: UUID
     customer_id: UUID | None
@@ -26,6 +29,7 @@ class OrderPlaced(Event, name="orders.order_placed"):
     lines: tuple[Line, ...]
     total: Money
     payment_method: str
+    contact: Annotated[Contact | None, Personal("customer_id", "order_id")] = None
 
 
 class OrderConfirmed(Event, name="orders.order_confirmed"):
@@ -45,4 +49,10 @@ class OrderDelivered(Event, name="orders.order_delivered"):
     order_id: UUID
 
 
-OrderEvent = OrderPlaced | OrderConfirmed | OrderCancelled | OrderShipped | OrderDelivered
+class BuyerForgotten(Event, name="orders.buyer_forgotten"):
+    """Who bought it isn't known any more."""
+
+    order_id: UUID
+
+
+OrderEvent = OrderPlaced | OrderConfirmed | OrderCancelled | OrderShipped | OrderDelivered | BuyerForgotten

@@ -3,13 +3,20 @@ from __future__ import annotations
 from eventing import store
 from eventing.handlers import handles
 from orders.aggregates import Order
-from orders.commands import CancelOrder, ConfirmOrder, MarkOrderDelivered, MarkOrderShipped, PlaceOrder
+from orders.commands import (
+    CancelOrder,
+    ConfirmOrder,
+    ForgetBuyer,
+    MarkOrderDelivered,
+    MarkOrderShipped,
+    PlaceOrder,
+)
 
 
 @handles
 def place_order(command: PlaceOrder) -> None:
     with store.edit(Order, command.order_id) as order:
-        order.place(command.customer_id, command.lines, command.reference, command.payment_method)
+        order.place(command.customer_id, command.lines, command.reference, command.payment_method, command.contact)
 
 
 @handles
@@ -34,3 +41,10 @@ def mark_order_shipped(command: MarkOrderShipped) -> None:
 def mark_order_delivered(command: MarkOrderDelivered) -> None:
     with store.edit(Order, command.order_id) as order:
         order.mark_delivered()
+
+
+@handles
+def forget_buyer(command: ForgetBuyer) -> None:
+    with store.edit_all(Order, store.ids_of_person(Order, command.person_id)) as orders:
+        for order in orders.values():
+            order.forget_buyer()

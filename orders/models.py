@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Upper
 
 
 class Status(models.TextChoices):
@@ -26,6 +27,13 @@ class OrderSummary(models.Model):
     line_count = models.IntegerField()
     units = models.BigIntegerField()
     payment_method = models.TextField()
+    contact_name = models.TextField(default="", db_default="")
+    contact_email = models.TextField(default="", db_default="")
+    contact_phone = models.TextField(default="", db_default="")
+    contact_street = models.TextField(default="", db_default="")
+    contact_postcode = models.TextField(default="", db_default="")
+    contact_city = models.TextField(default="", db_default="")
+    contact_country = models.TextField(default="", db_default="")
     placed_at = models.DateTimeField()
     confirmed_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
@@ -35,6 +43,7 @@ class OrderSummary(models.Model):
     confirmed_recorded_at = models.DateTimeField(null=True)
     cancelled_recorded_at = models.DateTimeField(null=True)
     cancellation_reason = models.TextField(default="")
+    buyer_forgotten_at = models.DateTimeField(null=True, help_text="When who bought it was forgotten.")
     version = models.IntegerField(help_text="Events that this row has seen.")
     updated_at = models.DateTimeField()
 
@@ -45,6 +54,11 @@ class OrderSummary(models.Model):
             models.Index(fields=["-placed_at", "order_id"], name="orders_summary_newest"),
             models.Index(fields=["status", "order_id"], name="orders_summary_status"),
             models.Index(fields=["customer_id", "order_id"], name="orders_summary_customer"),
+            models.Index(
+                Upper("contact_email"),
+                condition=~models.Q(contact_email=""),
+                name="orders_summary_email",
+            ),
         ]
 
     def __str__(self) -> str:

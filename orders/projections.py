@@ -2,9 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eventing.contact import Contact
 from eventing.projections import Listing, Projection
 from eventing.records import Record
-from orders.events import OrderCancelled, OrderConfirmed, OrderDelivered, OrderEvent, OrderPlaced, OrderShipped
+from orders.events import (
+    BuyerForgotten,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderEvent,
+    OrderPlaced,
+    OrderShipped,
+)
 from orders.models import CustomerOrder, OrderLine, OrderSummary, Status
 
 
@@ -23,6 +32,7 @@ class OrderSummaries(Projection[OrderSummary]):
                 row.line_count, row.units = len(event.lines), sum(line.quantity for line in event.lines)
                 row.payment_method = event.payment_method
                 row.placed_at, row.placed_recorded_at = record.occurred_at, record.recorded_at
+                _show(event.contact, row)
             case OrderConfirmed():
                 row.status = Status.CONFIRMED
                 row.confirmed_at, row.confirmed_recorded_at = record.occurred_at, record.recorded_at
@@ -33,6 +43,16 @@ class OrderSummaries(Projection[OrderSummary]):
                 row.status, row.shipped_at = Status.SHIPPED, record.occurred_at
             case OrderDelivered():
                 row.status, row.delivered_at = Status.DELIVERED, record.occurred_at
+            case BuyerForgotten():
+                row.buyer_forgotten_at = record.occurred_at
+                _show(None, row)
+
+
+def _show(contact: Contact | None, row: OrderSummary) -> None:
+    shown = contact or Contact(name="")
+    row.contact_name, row.contact_email, row.contact_phone = shown.name, shown.email, shown.phone
+    row.contact_street, row.contact_postcode = shown.street, shown.postcode
+    row.contact_city, row.contact_country = shown.city, shown.country
 
 
 class OrderLines(Listing[OrderLine]):
@@ -73,3 +93,5 @@ class CustomerOrders(Projection[CustomerOrder]):
                 row.status = Status.SHIPPED
             case OrderDelivered():
                 row.status = Status.DELIVERED
+            case BuyerForgotten():
+                pass  # the customer's own list doesn't say who the customer is

@@ -4,9 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from enum import Enum
+from typing import Annotated
 from uuid import UUID, uuid5
 
-from eventing.domain import Command, CommandRejected, Saga, TimedOut
+from eventing.contact import Contact
+from eventing.domain import Command, CommandRejected, Personal, Saga, TimedOut
+from eventing.people import PersonForgotten
 from eventing.sagas import saga
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.events import (
@@ -16,8 +19,8 @@ from inventory.events import (
     ReservationReleased,
     Shortage,
 )
-from orders.commands import CancelOrder, ConfirmOrder
-from orders.events import Line, OrderCancelled, OrderPlaced
+from orders.commands import CancelOrder, ConfirmOrder, ForgetBuyer
+from orders.events import BuyerForgotten, Line, OrderCancelled, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment
 from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
 from shipping.commands import CancelShipment, CreateShipment
@@ -57,6 +60,8 @@ class OrderFulfilment(Saga):
     order_cancelled: bool = False
     lines: tuple[ReservationLine, ...] = ()
     reason: str = ""
+    customer_id: UUID | None = None
+    recipient: Annotated[Contact | None, Personal("customer_id", "id")] = None
 
     @property
     def payment_id(self) -> UUID:
@@ -72,6 +77,7 @@ class OrderFulfilment(Saga):
         self,
         event: OrderPlaced
         | OrderCancelled
+        | BuyerForgotten
         | PaymentCompleted
         | PaymentFailed
         | PaymentRefunded
@@ -87,6 +93,7 @@ class OrderFulfilment(Saga):
             case OrderPlaced():
                 self.state, self.payment = "PAYMENT_PENDING", Step.ASKED
                 self.lines = _units_of_each_article(event.lines)
+                self.customer_id, self.recipient = event.customer_id, event.contact
                 self.remind_me(after=DEADLINE)
                 yield ProcessPayment(
                     payment_id=self.payment_id, order_id=self.id, amount=event.total, method=event.payment_method
@@ -103,7 +110,10 @@ class OrderFulfilment(Saga):
 
             case InventoryReserved() if self.state in FORWARD:
                 self.state, self.stock, self.shipment = "SHIPPING_PENDING", Step.DONE, Step.ASKED
-                yield CreateShipment(shipment_id=self.shipment_id, order_id=self.id)
+                recipient, self.recipient = self.recipient, None
+                yield CreateShipment(
+                    shipment_id=self.shipment_id, order_id=self.id, person_id=self.customer_id, recipient=recipient
+                )
 
             case ShipmentCreated() if self.state in FORWARD:
                 self.state, self.shipment = "COMPLETED", Step.DONE
@@ -139,6 +149,9 @@ class OrderFulfilment(Saga):
                 self.shipment = Step.UNDONE
                 yield from self._give_up("The shipment was cancelled")
 
+            case BuyerForgotten():
+                self.recipient = None
+
             case CommandRejected():
                 yield from self._refused(event.command, event.reason)
 
@@ -146,7 +159,7 @@ class OrderFulfilment(Saga):
         if self.state == "COMPLETED":
             return
         if self.state in FORWARD:
-            self.state, self.reason = "COMPENSATING", reason
+            self.state, self.reason, self.recipient = "COMPENSATING", reason, None
         yield from self._undo()
 
     def _undo(self) -> Iterator[Command]:
@@ -181,6 +194,18 @@ class OrderFulfilment(Saga):
                 yield from self._give_up(reason)
             case _:
                 self.state, self.reason = "FAILED", f"{type(command).__name__} was refused: {reason}"
+
+
+@saga(partitions=1)
+class BuyerForgetting(Saga):
+    """Forget who bought, in every order of a person who is to be forgotten."""
+
+    begins_with = PersonForgotten
+    correlation = "person_id"
+
+    def react(self, event: PersonForgotten) -> Iterator[Command]:
+        self.state = "COMPLETED"
+        yield ForgetBuyer(person_id=event.person_id)
 
 
 def _units_of_each_article(lines: Sequence[Line]) -> tuple[ReservationLine, ...]:

@@ -7,5 +7,6 @@ from orders import api
 urlpatterns = [
     path("orders", api.Orders.as_view(), name="orders"),
     path("orders/<uuid:order_id>", api.Order.as_view(), name="order"),
+    path("orders/<uuid:order_id>/history", api.OrderHistory.as_view(), name="order-history"),
     path("orders/<uuid:order_id>/cancel", api.OrderCancellation.as_view(), name="order-cancellation"),
 ]

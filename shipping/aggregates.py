@@ -3,9 +3,11 @@ from __future__ import annotations
 from enum import Enum
 from uuid import UUID
 
+from eventing.contact import Contact, check_contact
 from eventing.domain import Aggregate, Rejected
 from shipping.events import (
     BookingDiscarded,
+    RecipientForgotten,
     ShipmentCancelled,
     ShipmentCreated,
     ShipmentDelivered,
@@ -30,11 +32,16 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
     status = Status.NEW
     order_id: UUID
     tracking_number = ""
+    recipient_forgotten = False
 
-    def request(self, order_id: UUID) -> None:
+    def request(self, order_id: UUID, person_id: UUID | None = None, recipient: Contact | None = None) -> None:
         """Asked twice for the same order, the shipment is requested once."""
         if self.status is Status.NEW:
-            self.record(ShipmentRequested(shipment_id=self.id, order_id=order_id))
+            if recipient is not None:
+                check_contact(recipient)
+            self.record(
+                ShipmentRequested(shipment_id=self.id, order_id=order_id, person_id=person_id, recipient=recipient)
+            )
         elif self.order_id != order_id:
             raise Rejected(f"Shipment {self.id} is for order {self.order_id}, not for {order_id}.")
 
@@ -82,6 +89,10 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
                     f"A shipment that is {self.status.value} can't be cancelled, only one that is requested or created."
                 )
 
+    def forget_recipient(self) -> None:
+        if self.status is not Status.NEW and not self.recipient_forgotten:
+            self.record(RecipientForgotten(shipment_id=self.id, order_id=self.order_id))
+
     def apply(self, event: ShipmentEvent) -> None:
         self.order_id = event.order_id
         match event:
@@ -97,3 +108,5 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
                 self.status = Status.CANCELLED
             case BookingDiscarded():
                 self.tracking_number = event.tracking_number
+            case RecipientForgotten():
+                self.recipient_forgotten = True

@@ -6,6 +6,7 @@ from hashlib import sha256
 from itertools import cycle
 from typing import Protocol
 
+from eventing.contact import Contact
 from eventing.statements import run
 
 
@@ -16,8 +17,8 @@ class CarrierRefused(Exception):
 class Carrier(Protocol):
     """Asked the same again, it gives the same answer and does nothing more."""
 
-    def book(self, *, idempotency_key: str) -> str:
-        """Book a consignment, and return its tracking number."""
+    def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
+        """Book a consignment to somebody, and return its tracking number."""
 
     def void(self, tracking_number: str) -> None:
         """Give a consignment up. Raises CarrierRefused for one that there isn't."""
@@ -46,8 +47,9 @@ RETURNING key
 class SimulatedCarrier:
     """Books everything at once, and keeps the table of ``Consignment``, in autocommit."""
 
-    def book(self, *, idempotency_key: str) -> str:
-        """The same key has the same tracking number, always."""
+    def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
+        """The same key has the same tracking number, always. The recipient is on the label alone, and not in the
+        books."""
         ((tracking_number,),) = run(
             BOOK, {"key": idempotency_key, "tracking_number": tracking_number_of(idempotency_key)}
         )

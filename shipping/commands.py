@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from eventing.contact import Contact
 from eventing.domain import Command
 
 
 class CreateShipment(Command):
+    """``person_id`` is who the recipient is known by, None for a guest."""
+
     shipment_id: UUID
     order_id: UUID
+    person_id: UUID | None = None
+    recipient: Contact | None = None
 
 
 class RecordBooking(Command):
@@ -27,3 +32,9 @@ class DeliverShipment(Command):
 
 class CancelShipment(Command):
     shipment_id: UUID
+
+
+class ForgetRecipient(Command):
+    """In all shipments to a person."""
+
+    person_id: UUID

@@ -11,7 +11,7 @@ from shipping.events import BookingDiscarded, ShipmentCancelled, ShipmentRequest
 @effect(queue="carrier", attempts=8)
 def book(event: ShipmentRequested) -> RecordBooking:
     """Have a consignment booked."""
-    tracking_number = carrier().book(idempotency_key=str(event.shipment_id))
+    tracking_number = carrier().book(event.recipient, idempotency_key=str(event.shipment_id))
     return RecordBooking(shipment_id=event.shipment_id, tracking_number=tracking_number)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
-from eventing.domain import Event
+from eventing.contact import Contact
+from eventing.domain import Event, Personal
 
 
 class ShipmentRequested(Event, name="shipping.shipment_requested"):
+    """``person_id`` is who the recipient is known by; a guest is known by the order."""
+
     shipment_id: UUID
     order_id: UUID
+    person_id: UUID | None = None
+    recipient: Annotated[Contact | None, Personal("person_id", "order_id")] = None
 
 
 class ShipmentCreated(Event, name="shipping.shipment_created"):
@@ -46,6 +52,19 @@ class BookingDiscarded(Event, name="shipping.booking_discarded"):
     tracking_number: str
 
 
+class RecipientForgotten(Event, name="shipping.recipient_forgotten"):
+    """Who it goes to isn't known any more."""
+
+    shipment_id: UUID
+    order_id: UUID
+
+
 ShipmentEvent = (
-    ShipmentRequested | ShipmentCreated | ShipmentDispatched | ShipmentDelivered | ShipmentCancelled | BookingDiscarded
+    ShipmentRequested
+    | ShipmentCreated
+    | ShipmentDispatched
+    | ShipmentDelivered
+    | ShipmentCancelled
+    | BookingDiscarded
+    | RecipientForgotten
 )

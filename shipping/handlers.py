@@ -3,13 +3,20 @@ from __future__ import annotations
 from eventing import store
 from eventing.handlers import handles
 from shipping.aggregates import Shipment
-from shipping.commands import CancelShipment, CreateShipment, DeliverShipment, DispatchShipment, RecordBooking
+from shipping.commands import (
+    CancelShipment,
+    CreateShipment,
+    DeliverShipment,
+    DispatchShipment,
+    ForgetRecipient,
+    RecordBooking,
+)
 
 
 @handles
 def create_shipment(command: CreateShipment) -> None:
     with store.edit(Shipment, command.shipment_id) as shipment:
-        shipment.request(command.order_id)
+        shipment.request(command.order_id, command.person_id, command.recipient)
 
 
 @handles
@@ -34,3 +41,10 @@ def deliver_shipment(command: DeliverShipment) -> None:
 def cancel_shipment(command: CancelShipment) -> None:
     with store.edit(Shipment, command.shipment_id) as shipment:
         shipment.cancel()
+
+
+@handles
+def forget_recipient(command: ForgetRecipient) -> None:
+    with store.edit_all(Shipment, store.ids_of_person(Shipment, command.person_id)) as shipments:
+        for shipment in shipments.values():
+            shipment.forget_recipient()

@@ -4,6 +4,7 @@ from eventing.projections import Projection
 from eventing.records import Record
 from shipping.events import (
     BookingDiscarded,
+    RecipientForgotten,
     ShipmentCancelled,
     ShipmentCreated,
     ShipmentDelivered,
@@ -35,3 +36,5 @@ class ShipmentSummaries(Projection[ShipmentSummary]):
                 row.status, row.cancelled_at = Status.CANCELLED, record.occurred_at
             case BookingDiscarded():
                 row.tracking_number = event.tracking_number
+            case RecipientForgotten():
+                pass  # who it goes to isn't shown here

@@ -18,6 +18,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     # Only now: importing `config` settles which settings are used.
     from config.embedded.broker import EmbeddedBroker
     from config.embedded.postgres import EmbeddedPostgres
+    from config.wrapping_keys import new_wrapping_key
 
     if not {"DATABASE_URL", "REDIS_URL"} <= os.environ.keys():
         state = Path(tempfile.mkdtemp(prefix="waybill-tests-"))
@@ -32,4 +33,5 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         early_config.add_cleanup(broker.stop)
         os.environ["REDIS_URL"] = broker.start().url()
     os.environ.setdefault("SECRET_KEY", "for tests")
+    os.environ.setdefault("PERSONAL_DATA_KEYS", new_wrapping_key())
     return (yield)

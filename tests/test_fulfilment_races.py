@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import payments.effects
 import shipping.effects
 from eventing import store
+from eventing.contact import Contact
 from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, TimedOut
 from eventing.effects import EffectSubscription
 from eventing.handlers import handler_of
@@ -77,7 +78,7 @@ class Outside:
         self._maybe_silent()
         return idempotency_key
 
-    def book(self, *, idempotency_key: str) -> str:
+    def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
         self._maybe_silent()
         self.booked[idempotency_key] = f"WB{idempotency_key}"
         self._maybe_silent()

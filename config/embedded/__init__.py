@@ -17,6 +17,7 @@ class Servers:
     database_url: str | None
     redis_url: str | None
     secret_key: str | None
+    personal_data_keys: str | None
 
 
 def running_servers(state: Path) -> Servers:
@@ -25,6 +26,7 @@ def running_servers(state: Path) -> Servers:
         database_url=postgres_url(postgres) if (postgres := postgres_state(state)).running() else None,
         redis_url=broker_url(broker) if (broker := broker_state(state)).running() else None,
         secret_key=State(state).read("secret_key"),
+        personal_data_keys=State(state).read("personal_data_keys"),
     )
 
 

@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,10 +67,10 @@ class State:
             file.write(f"{value}\n")
         new.rename(self.path / name)
 
-    def secret(self, name: str) -> str:
+    def secret(self, name: str, *, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
         """The remembered secret, made up on first use."""
         if not self.read(name):
-            self.write(name, secrets.token_urlsafe(24))
+            self.write(name, make())
         return self.read(name) or ""
 
     def port(self) -> int:

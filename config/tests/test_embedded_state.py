@@ -56,4 +56,4 @@ def test_a_process_number_that_another_program_got_is_forgotten(kept: State, tmp
 
 
 def test_nothing_runs_in_a_new_directory(tmp_path: Path) -> None:
-    assert running_servers(tmp_path) == Servers(None, None, None)
+    assert running_servers(tmp_path) == Servers(None, None, None, None)

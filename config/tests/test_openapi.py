@@ -30,6 +30,7 @@ def test_every_operation_may_answer_with_a_problem_and_has_a_name(schema: Any) -
     assert sorted(operation["operationId"] for operation in operations) == [
         "cancel_order",
         "get_order",
+        "get_order_history",
         "get_stock_item",
         "list_orders",
         "list_stock_item",

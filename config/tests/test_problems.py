@@ -21,6 +21,7 @@ from config.problems import PROBLEMS
 from eventing.domain import Rejected
 from eventing.models import StoredEvent
 from eventing.records import Stream
+from eventing.replay import projection_named
 from eventing.store import ConflictError
 
 pytestmark = pytest.mark.django_db
@@ -233,14 +234,23 @@ def test_a_process_is_alive_whatever_else_is_down(client: Client, monkeypatch: p
 def test_a_process_is_ready_when_database_and_broker_answer(client: Client) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}}
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}, "replays_needed": []}
+
+
+def test_a_read_model_of_another_version_is_named_and_serves_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection_named("orders.OrderSummaries"), "version", 2)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["replays_needed"]) == (200, ["orders.OrderSummaries"])
 
 
 def test_a_process_is_not_ready_without_its_broker(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app.conf, "broker_write_url", "redis://:password@127.0.0.1:1/0")
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "not ready", "checks": {"database": "ok", "broker": "no answer"}}
+    assert answer.json()["status"] == "not ready"
+    assert answer.json()["checks"] == {"database": "ok", "broker": "no answer"}
 
 
 def test_a_process_is_not_ready_without_its_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.checks import run_checks
 from django.db import connection
 from pytest_django import Settings
 
-from eventing import handlers, subscriptions
+from eventing import handlers, personal, subscriptions
 from eventing.domain import Aggregate, Command, Event, Saga
 from eventing.effects import effect
 from eventing.handlers import handles
@@ -26,10 +28,17 @@ from eventing.tests.bank.models import Balance, Entry
 @pytest.fixture(autouse=True)
 def definitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test defines is forgotten after it, also by the classes that know their subclasses."""
+    _forget_definitions()
     monkeypatch.setattr(handlers, "_handlers", {command: [*found] for command, found in handlers._handlers.items()})
     monkeypatch.setattr(subscriptions, "_subscriptions", dict(subscriptions._subscriptions))
     yield
     monkeypatch.undo()
+    _forget_definitions()
+
+
+def _forget_definitions() -> None:
+    personal.fields_of.cache_clear()
+    personal.structs_in.cache_clear()
     gc.collect()
 
 
@@ -230,3 +239,26 @@ def test_checkpoints_of_a_subscription_that_is_gone() -> None:
     assert complaints("database") == {
         "W001": "There are checkpoints of bank.Gone, which isn't a subscription any more."
     }
+
+
+def test_a_state_of_which_no_snapshot_can_be_taken() -> None:
+    class Vault(Aggregate[AccountOpened], category="vault", snapshot_every=10):
+        owner = None
+        keys: tuple[Any, ...] = ()
+        guard: Thread | None = None
+        size: int
+        shape: int | str | UUID = 0
+
+        def __init__(self, id: UUID) -> None:
+            super().__init__(id)
+            self.alarm = False
+
+    found = [each.msg for each in run_checks(tags=["eventing"]) if each.id == "eventing.E023"]
+    assert [message.removeprefix("No snapshots can be taken of eventing.Vault: ")[:30] for message in found] == [
+        "'alarm' isn't declared in the ",
+        "'guard' doesn't say what it is",
+        "'keys' doesn't say what it is ",
+        "'owner' doesn't say what it is",
+        "'shape' can't be told from JSO",
+        "'size' has no value before the",
+    ]

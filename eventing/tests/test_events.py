@@ -19,7 +19,7 @@ ACCOUNT = uuid4()
 
 def test_an_event_has_the_stored_name_and_version_of_its_class_line() -> None:
     assert AccountOpened.stored_name == "bank.account_opened"
-    assert AccountOpened.schema_version == 1
+    assert AccountOpened.schema_version == 3
     assert event_class("bank.account_opened") is AccountOpened
 
 

@@ -21,6 +21,7 @@ from eventing.tests.bank.customers import everything_is_relayed, opens_account, 
 from eventing.tests.bank.events import MoneyPaidIn
 from eventing.tests.bank.models import Balance, Entry
 from eventing.tests.conftest import Program, database_url
+from eventing.verification import Verification
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,6 +81,9 @@ def test_with_live_relays_and_subscriptions_and_a_long_transaction_nothing_is_lo
             ) log WHERE version <> expected"""
         )
         assert cursor.fetchone() == (0,)
+    verification = Verification()
+    assert list(verification.steps())[-1] == total
+    assert [each for each in verification.findings() if each.count] == []
     assert list(Delivery.objects.values_list("subscription", "state", "error", "position")[:20]) == []
     assert {str(each.account_id): each.payments for each in Balance.objects.all()} == {
         account: count for account, count in written.items() if count

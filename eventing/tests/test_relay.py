@@ -18,6 +18,7 @@ from eventing.status import status
 from eventing.tests.bank.customers import opens_account, pays_in, stream_of
 from eventing.tests.bank.events import MoneyPaidIn
 from eventing.tests.conftest import Program
+from eventing.verification import Verification
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,6 +29,12 @@ def log() -> list[tuple[int, int]]:
         cursor.execute("SELECT position, version FROM eventing_log JOIN eventing_event ON id = event_id ORDER BY 1")
         rows: list[tuple[int, int]] = cursor.fetchall()
     return rows
+
+
+def is_sound() -> bool:
+    verification = Verification()
+    done = list(verification.steps())
+    return bool(done) and not verification.unchained and not any(each.count for each in verification.findings())
 
 
 def _has_moved(events: int) -> bool:
@@ -90,6 +97,7 @@ def test_a_relay_whose_session_ends_at_any_statement_loses_and_doubles_nothing(
             relay_once()
     assert sum(relay_all()) == 3
     assert log() == [(1, 1), (2, 2), (3, 3)]
+    assert is_sound()
 
 
 def test_relays_that_are_killed_again_and_again_lose_and_double_nothing(program: Program) -> None:
@@ -106,6 +114,7 @@ def test_relays_that_are_killed_again_and_again_lose_and_double_nothing(program:
     writer.wait()
     assert eventually(lambda: sum(relay_all()) == 0 and not OutboxEntry.objects.exists())
     assert log() == [(number, number) for number in range(1, store.version(stream_of(account)) + 1)]
+    assert is_sound()
 
 
 def test_a_failure_is_counted_and_visible_until_the_next_success(monkeypatch: pytest.MonkeyPatch) -> None:

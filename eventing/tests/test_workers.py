@@ -15,7 +15,7 @@ from django.db import close_old_connections, connection
 
 from eventing import nudges, store
 from eventing.context import acting
-from eventing.models import Checkpoint
+from eventing.models import Checkpoint, Snapshot
 from eventing.records import Record
 from eventing.tests.bank.customers import opens_account, stream_of
 from eventing.tests.bank.events import MoneyPaidIn
@@ -90,6 +90,12 @@ def test_a_nudge_is_all_it_takes_to_bring_an_event_to_everybody(app: Celery, wor
     app.send_task(nudges.RELAY)
     assert eventually(lambda: Balance.objects.filter(pk=account, amount=BONUS).exists())
     assert eventually(lambda: set(Checkpoint.objects.values_list("attempts", flat=True)) == {0})
+
+
+def test_a_nudge_is_all_it_takes_to_take_a_snapshot(app: Celery, worker: subprocess.Popen[str]) -> None:
+    account = opens_account()
+    app.send_task(nudges.SNAPSHOT, stream_of(account))
+    assert eventually(lambda: Snapshot.objects.filter(stream_id=str(account), version=1).exists())
 
 
 def test_a_cause_travels_with_a_message_to_the_task_and_no_further(app: Celery, worker: subprocess.Popen[str]) -> None:

@@ -7,10 +7,19 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from eventing.contact import Contact
 from eventing.domain import Rejected
 from eventing.money import Money
-from orders.aggregates import Order
-from orders.events import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderPlaced, OrderShipped
+from orders.aggregates import Order, Status
+from orders.events import (
+    BuyerForgotten,
+    Line,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderPlaced,
+    OrderShipped,
+)
 from tests.builders import CUSTOMER, HEART, LINES, ORDER, PLACED, pounds
 
 CONFIRMED = OrderConfirmed(order_id=ORDER)
@@ -162,3 +171,44 @@ def test_a_step_out_of_order_is_refused(before: list[Any], ask: Callable[[Order]
 def test_a_cancellation_has_a_reason() -> None:
     with pytest.raises(Rejected, match="The reason is missing"):
         order_after(PLACED).cancel("")
+
+
+ADA = Contact(name="Ada Lovelace", email="ada@example.com", country="GB")
+
+
+def test_an_order_knows_its_buyer_until_the_buyer_is_forgotten() -> None:
+    order = Order(ORDER)
+    order.place(CUSTOMER, LINES, "536365", "tok_visa", ADA)
+    assert order.placed is not None
+    assert order.placed.contact == ADA
+    order.forget_buyer()
+    order.forget_buyer()
+    assert order.recorded == [msgspec.structs.replace(PLACED, contact=ADA), BuyerForgotten(order_id=ORDER)]
+    assert order.placed == PLACED
+    assert order.status is Status.PLACED
+
+
+def test_an_order_that_was_never_placed_has_no_buyer_to_forget() -> None:
+    order = Order(ORDER)
+    order.forget_buyer()
+    assert not order.recorded
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": " "}, "The name is missing"),
+        ({"name": "x" * 256}, "The name has 256 characters"),
+        ({"email": "ada"}, "'ada' is not an e-mail address"),
+        ({"phone": "1" * 33}, "The phone number has 33"),
+        ({"street": "a\x00"}, "The street has characters that can't be shown"),
+        ({"postcode": "1" * 17}, "The postcode has 17"),
+        ({"city": "x" * 256}, "The city has 256"),
+        ({"country": "gb"}, "'gb' is not a country's code"),
+    ],
+)
+def test_a_contact_that_cant_be_one_is_refused(changes: dict[str, str], complaint: str) -> None:
+    order = Order(ORDER)
+    with pytest.raises(Rejected, match=complaint):
+        order.place(CUSTOMER, LINES, "", "tok_visa", msgspec.structs.replace(ADA, **changes))
+    assert not order.recorded

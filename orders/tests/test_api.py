@@ -408,3 +408,64 @@ def test_an_order_of_the_most_lines_is_placed(ann: APIClient) -> None:
     answer = place(ann, lines=[HEART] * 5000)
 
     assert answer.json()["total"] == {"amount": 5000 * 6 * 255, "currency": "GBP"}
+
+
+CONTACT = {
+    "name": "Ada Lovelace",
+    "email": "ada@example.com",
+    "phone": "+44 20 7946 0000",
+    "street": "12 St James's Square",
+    "postcode": "SW1Y 4LB",
+    "city": "London",
+    "country": "GB",
+}
+
+
+def test_an_order_says_who_bought_it_and_where_it_goes(ann: APIClient) -> None:
+    placed = place(ann, contact=CONTACT)
+    assert (placed.status_code, placed.json()["contact"]) == (201, CONTACT)
+    settle()
+    assert ann.get(placed["Location"]).json()["contact"] == CONTACT
+    (listed,) = ann.get("/api/v1/orders").json()["results"]
+    assert (listed["contact"], listed["buyer_forgotten_at"]) == (CONTACT, None)
+    assert "Lovelace" not in str(StoredEvent.objects.get(type="orders.order_placed").data)
+
+
+def test_nobody_else_sees_who_bought_it(ann: APIClient, ben: APIClient) -> None:
+    placed = place(ann, contact=CONTACT)
+    assert ben.get(placed["Location"]).status_code == 404
+    assert ben.get(f"{placed['Location']}/history").status_code == 404
+
+
+def test_a_contact_needs_no_more_than_a_name(ann: APIClient) -> None:
+    contact = place(ann, contact={"name": "Ada"}).json()["contact"]
+    assert contact == {**dict.fromkeys(CONTACT, ""), "name": "Ada"}
+    assert place(ann, contact=None).json()["contact"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"name": ""}, "#/contact/name"),
+        ({"name": "x" * 256}, "#/contact/name"),
+        ({"name": "Ada\u0000"}, "#/contact/name"),
+        ({"name": "\u202eadA"}, "#/contact/name"),
+        ({"email": "ada"}, "#/contact/email"),
+        ({"email": "ada@"}, "#/contact/email"),
+        ({"email": "a d@b"}, "#/contact/email"),
+        ({"email": f"{'x' * 250}@b.uk"}, "#/contact/email"),
+        ({"phone": "1" * 33}, "#/contact/phone"),
+        ({"postcode": "1" * 17}, "#/contact/postcode"),
+        ({"street": 12}, "#/contact/street"),
+        ({"city": "x" * 256}, "#/contact/city"),
+        ({"country": "gb"}, "#/contact/country"),
+        ({"country": "GBR"}, "#/contact/country"),
+        ({"nickname": "Countess"}, "#/contact/nickname"),
+    ],
+)
+def test_a_contact_that_cant_be_one_is_pointed_out_and_nothing_is_stored(
+    ann: APIClient, changes: dict[str, Any], pointer: str
+) -> None:
+    answer = place(ann, contact={**CONTACT, **changes})
+    assert (answer.status_code, [each["pointer"] for each in answer.json()["errors"]]) == (400, [pointer])
+    assert not StoredEvent.objects.exists()

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from eventing.contact import Contact
 from eventing.domain import Command, CommandRejected, TimedOut
 from inventory.commands import ReleaseReservation, ReserveInventory
 from orders.commands import CancelOrder, ConfirmOrder
+from orders.events import BuyerForgotten
 from orders.sagas import OrderFulfilment
 from payments.commands import ProcessPayment, RefundPayment
 from shipping.commands import CancelShipment, CreateShipment
@@ -73,7 +77,21 @@ def test_once_it_is_paid_its_stock_is_reserved_article_by_article() -> None:
 
 
 def test_once_its_stock_is_reserved_a_shipment_is_created() -> None:
-    assert commands_after(PLACED, PAID, RESERVED) == [CreateShipment(shipment_id=SHIPMENT_ID, order_id=ORDER)]
+    assert commands_after(PLACED, PAID, RESERVED) == [
+        CreateShipment(shipment_id=SHIPMENT_ID, order_id=ORDER, person_id=PLACED.customer_id)
+    ]
+
+
+def test_the_shipment_goes_to_the_buyer_and_the_saga_remembers_nobody() -> None:
+    ada = Contact(name="Ada Lovelace")
+    placed = msgspec.structs.replace(PLACED, contact=ada)
+    assert saga_after(placed, PAID).recipient == ada
+    (create,) = commands_after(placed, PAID, RESERVED)
+    assert isinstance(create, CreateShipment)
+    assert create.recipient == ada
+    assert saga_after(placed, PAID, RESERVED).recipient is None
+    assert saga_after(placed, PAID, OUT_OF_STOCK).recipient is None
+    assert saga_after(placed, PAID, BuyerForgotten(order_id=ORDER)).recipient is None
 
 
 def test_an_order_is_confirmed_once_its_shipment_exists() -> None:

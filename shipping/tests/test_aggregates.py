@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from eventing.contact import Contact
 from eventing.domain import Rejected
 from shipping.aggregates import Shipment
 from shipping.events import (
     BookingDiscarded,
+    RecipientForgotten,
     ShipmentCancelled,
     ShipmentDelivered,
     ShipmentDispatched,
@@ -91,3 +93,20 @@ def test_one_shipment_is_not_for_two_orders_nor_booked_twice() -> None:
         shipment_after(REQUESTED).request(CUSTOMER)
     with pytest.raises(Rejected, match="is booked as WB1, not as WB2"):
         shipment_after(REQUESTED, SHIPMENT).record_booking("WB2")
+
+
+def test_a_shipment_knows_its_recipient_until_the_recipient_is_forgotten() -> None:
+    shipment = Shipment(SHIPMENT_ID)
+    shipment.forget_recipient()
+    shipment.request(ORDER, CUSTOMER, Contact(name="Ada Lovelace"))
+    shipment.forget_recipient()
+    shipment.forget_recipient()
+    requested, forgotten = shipment.recorded
+    assert isinstance(requested, ShipmentRequested)
+    assert (requested.person_id, requested.recipient) == (CUSTOMER, Contact(name="Ada Lovelace"))
+    assert forgotten == RecipientForgotten(shipment_id=SHIPMENT_ID, order_id=ORDER)
+
+
+def test_a_recipient_that_cant_be_one_is_refused() -> None:
+    with pytest.raises(Rejected, match="The name is missing"):
+        Shipment(SHIPMENT_ID).request(ORDER, CUSTOMER, Contact(name=""))

@@ -10,7 +10,7 @@ from shipping.models import Consignment
 
 
 def book(key: str = "key") -> str:
-    return SimulatedCarrier().book(idempotency_key=key)
+    return SimulatedCarrier().book(None, idempotency_key=key)
 
 
 @pytest.mark.parametrize(("digits", "check"), [("629104150021", 3), ("00000000000000000", 0), ("400638133393", 1)])

@@ -21,7 +21,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--replay", action="store_true", help="also rebuild every read model in place, and compare")
+        parser.add_argument(
+            "--replay", action="store_true", help="also rebuild every read model beside the live one, and compare"
+        )
         parser.add_argument(
             "--wait", type=float, default=0, metavar="SECONDS", help="first wait this long for all work to be done"
         )

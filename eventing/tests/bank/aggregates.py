@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from eventing.domain import Aggregate, Rejected
-from eventing.tests.bank.events import AccountClosed, AccountEvent, AccountOpened, MoneyPaidIn
+from eventing.tests.bank.events import AccountClosed, AccountEvent, AccountOpened, MoneyPaidIn, OwnerMoved
 
 
 class Account(Aggregate[AccountEvent], category="account"):
@@ -10,6 +10,7 @@ class Account(Aggregate[AccountEvent], category="account"):
     owner = ""
     balance = 0
     closed = False
+    address = ""
 
     def open(self, owner: str) -> None:
         if self.owner:
@@ -32,3 +33,5 @@ class Account(Aggregate[AccountEvent], category="account"):
                 self.balance += event.amount
             case AccountClosed():
                 self.closed = True
+            case OwnerMoved():
+                self.address = event.address

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
-from eventing.domain import Event
+from eventing.domain import Event, Personal
 
 
-class AccountOpened(Event, name="bank.account_opened"):
+class AccountOpened(Event, name="bank.account_opened", version=3):
     account_id: UUID
     owner: str
 
@@ -17,8 +18,14 @@ class MoneyPaidIn(Event, name="bank.money_paid_in"):
     amount: int
 
 
-class AccountClosed(Event, name="bank.account_closed"):
+class AccountClosed(Event, name="bank.account_closed", version=2):
     account_id: UUID
+    reason: str = "The owner asked for it."
 
 
-AccountEvent = AccountOpened | MoneyPaidIn | AccountClosed
+class OwnerMoved(Event, name="bank.owner_moved"):
+    account_id: UUID
+    address: Annotated[str, Personal("account_id")]
+
+
+AccountEvent = AccountOpened | MoneyPaidIn | AccountClosed | OwnerMoved

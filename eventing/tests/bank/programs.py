@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID, uuid5
 
 from django.core.management import call_command
@@ -22,6 +23,7 @@ from eventing.subscriptions import subscription_named
 from eventing.tests.bank import effects, projections
 from eventing.tests.bank.customers import stream_of
 from eventing.tests.bank.events import AccountClosed, MoneyPaidIn
+from eventing.verification import Verification
 
 BRANCH = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 STREAMS = 20
@@ -129,7 +131,7 @@ def post_slowly() -> None:
     perform_due(farewell, budget=0)
 
 
-def replay_slowly(name: str) -> None:
+def replay_slowly(name: str, *options: str) -> None:
     """Rebuild a projection in small steps."""
 
     def slowly(self: object, row: object, event: object, record: object) -> None:
@@ -138,7 +140,20 @@ def replay_slowly(name: str) -> None:
 
     digest, projections.Balances.apply = projections.Balances.apply, slowly  # type: ignore[method-assign]
     replay.BATCH = 2
-    call_command("replay_projection", name)
+    call_command("replay_projection", name, *options)
+
+
+def verify_slowly() -> None:
+    """Verify the log with a pause after each chunk, which is told on standard error."""
+
+    def slowly(self: Verification) -> Iterator[int]:
+        for done in steps(self):
+            print(done, file=sys.stderr, flush=True)  # noqa: T201 - a program's output
+            time.sleep(0.2)
+            yield done
+
+    steps, Verification.steps = Verification.steps, slowly  # type: ignore[method-assign]
+    call_command("verify_events", "--json")
 
 
 def _until_told() -> Callable[[], bool]:

@@ -1,4 +1,4 @@
-"""For tests of contexts: lets everything that waits be done here and now, without workers."""
+"""Lets everything that waits be done here and now, without workers."""
 
 from __future__ import annotations
 
