@@ -24,6 +24,8 @@ def wrapping_keys(setting: str) -> dict[str, bytes]:
         if name in keys:
             raise ImproperlyConfigured(f"PERSONAL_DATA_KEYS has two keys named {name!r}.")
         keys[name] = _key(name, text)
+    if setting and not keys:
+        raise ImproperlyConfigured("PERSONAL_DATA_KEYS has no key in it.")
     return keys
 
 

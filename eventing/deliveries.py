@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -72,6 +73,15 @@ RETURNING id
 """
 
 
+# Whether somebody whom the stream of an event tells of was forgotten; who is about to be isn't until we have ended.
+ABOUT_FORGOTTEN = """
+SELECT forgotten_at IS NOT NULL FROM eventing_person_key WHERE person IN (
+    SELECT jsonb_array_elements_text(told.metadata -> 'persons') FROM eventing_event failed
+    JOIN eventing_event told USING (category, stream_id) WHERE failed.id = %(event_id)s AND told.metadata <> '{}'
+) ORDER BY person FOR SHARE
+"""
+
+
 class NeverEnded(Exception):
     """An event was begun as often as it may be, and not ended once: it may kill its worker."""
 
@@ -119,15 +129,8 @@ def park(subscription: Subscription, partition: int, failed: Entry, error: Excep
     logger.warning(
         "%s: the event at %s, of %s, is parked: %r", subscription.name, failed.position, failed.sequence, error
     )
-    _insert(
-        subscription,
-        partition,
-        [failed],
-        delay=back_off(1),
-        attempts=1,
-        error=describe(error),
-        trace=trace_of(error),
-    )
+    said = _said(error, failed.event_id)
+    _insert(subscription, partition, [failed], delay=back_off(1), attempts=1, error=said.error, trace=said.trace)
 
 
 def claim(subscription: Subscription, *, partition: int | None = None, limit: int = 1) -> list[Claim]:
@@ -173,12 +176,14 @@ def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
         subscription.attempts,
         error,
     )
-    Delivery.objects.filter(pk=claim.id, state=Delivery.State.WAITING).update(
-        state=Delivery.State.DEAD if last else Delivery.State.WAITING,
-        due_at=timezone.now() + back_off(claim.attempt),
-        error=describe(error),
-        traceback=trace_of(error),
-    )
+    with transaction.atomic():
+        said = _said(error, claim.row[0])
+        Delivery.objects.filter(pk=claim.id, state=Delivery.State.WAITING).update(
+            state=Delivery.State.DEAD if last else Delivery.State.WAITING,
+            due_at=timezone.now() + back_off(claim.attempt),
+            error=said.error,
+            traceback=said.trace,
+        )
 
 
 def failed() -> QuerySet[Delivery]:
@@ -232,6 +237,21 @@ def describe(error: Exception) -> str:
 def trace_of(error: Exception) -> str:
     """The error's traceback, with the errors that led to it."""
     return "".join(traceback.format_exception(error))[-50_000:]
+
+
+class Said(NamedTuple):
+    """What is kept of an error."""
+
+    error: str
+    trace: str
+
+
+def _said(error: Exception, event_id: UUID) -> Said:
+    """Only the error's kind where it may quote somebody who was forgotten since the handler read the event. In the
+    transaction that keeps it."""
+    if any(forgotten for (forgotten,) in run(ABOUT_FORGOTTEN, {"event_id": event_id})):
+        return Said(f"{type(error).__name__}: (forgotten)", "")
+    return Said(describe(error), trace_of(error))
 
 
 def _insert(

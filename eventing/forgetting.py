@@ -1,7 +1,8 @@
 """Forgets a person, for ever and everywhere at once: the key that all of it is sealed with is destroyed.
 
 What was read from it before, the contexts' read models, is rewritten by the events that follow `PersonForgotten`.
-What nobody will rewrite, such as the error texts of dead letters, goes in the same transaction.
+What nobody will rewrite, such as the error texts of dead letters, is cleared right afterwards, in a transaction of its
+own: a worker may hold such a letter while it waits for the key.
 """
 
 from __future__ import annotations
@@ -11,26 +12,27 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from eventing import context, replay, store
 from eventing.models import PersonKey
 from eventing.people import Person
+from eventing.replay import Removed
 from eventing.statements import run
 
 # An error may quote what the handler was at. Only its kind is kept, of all that went wrong in the conversations that
-# the person's events belong to.
+# the streams which tell of the person had a part in.
 BLANK_LETTERS = """
-UPDATE eventing_delivery letter SET error = split_part(letter.error, ':', 1) || ': (forgotten)', traceback = ''
-FROM eventing_event event
-WHERE letter.error <> '' AND event.id = letter.event_id AND event.correlation_id IN (
-    SELECT correlation_id FROM eventing_event
+WITH streams AS (
+    SELECT DISTINCT category, stream_id FROM eventing_event
     WHERE metadata @> jsonb_build_object('persons', jsonb_build_array(%(person)s::text)) AND metadata <> '{}'
 )
+UPDATE eventing_delivery letter SET error = split_part(letter.error, ':', 1) || ': (forgotten)', traceback = ''
+FROM eventing_event event
+WHERE letter.error <> '' AND letter.error NOT LIKE '%%: (forgotten)' AND event.id = letter.event_id
+    AND event.correlation_id IN (SELECT correlation_id FROM eventing_event JOIN streams USING (category, stream_id))
 RETURNING letter.id
 """
-
 
 TRACES = """
 SELECT category, count(DISTINCT stream_id) FROM eventing_event
@@ -44,13 +46,13 @@ class UnknownPerson(LookupError):
 
 
 class Forgetting(NamedTuple):
-    """What it took: letters whose error was blanked, and projections that can't be rolled back any more. ``since`` is
-    when the person was forgotten, long ago perhaps."""
+    """What it took: letters whose error was blanked, and copies of read models that were removed. ``since`` is when the
+    person was forgotten, long ago perhaps."""
 
     since: datetime
     already: bool
     letters: int
-    projections: list[str]
+    removed: Removed
 
 
 def traces_of(person_id: UUID) -> dict[str, int]:
@@ -58,18 +60,24 @@ def traces_of(person_id: UUID) -> dict[str, int]:
     return dict(run(TRACES, {"person": str(person_id)}))
 
 
+def forgotten_since(person_id: UUID) -> datetime | None:
+    """When a person was forgotten, if that was so."""
+    return PersonKey.objects.filter(person=str(person_id)).values_list("forgotten_at", flat=True).first()
+
+
 def forget(person_id: UUID, *, reason: str, by: str) -> Forgetting:
-    """Destroy a person's key. Asked twice, it happens once. Raises UnknownPerson, and Rejected for a reason that isn't
-    one."""
+    """Destroy a person's key, and clear what was read with it. Asked twice, it happens once; what an interrupted first
+    time left is cleared then. Raises UnknownPerson, and Rejected for a reason that isn't one."""
     with transaction.atomic():
         key = PersonKey.objects.select_for_update().filter(person=str(person_id)).first()
         if key is None:
             raise UnknownPerson(f"Nothing personal is known of {person_id}: no event tells of such a person.")
-        if key.forgotten_at is not None:
-            return Forgetting(key.forgotten_at, already=True, letters=0, projections=[])
-        with context.acting(actor=by), store.edit(Person, person_id) as person:
-            person.forget(reason)
+        since, already = key.forgotten_at or timezone.now(), key.forgotten_at is not None
+        if not already:
+            with context.acting(actor=by), store.edit(Person, person_id) as person:
+                person.forget(reason)
+            PersonKey.objects.filter(pk=key.pk).update(wrapped=None, forgotten_at=since)
+    with transaction.atomic():
         letters = len(run(BLANK_LETTERS, {"person": str(person_id)}))
-        kept = replay.forget_kept()
-        PersonKey.objects.filter(pk=key.pk).update(wrapped=None, forgotten_at=Now())
-    return Forgetting(timezone.now(), already=False, letters=letters, projections=kept)
+        removed = replay.remove_copies()
+    return Forgetting(since, already=already, letters=letters, removed=removed)

@@ -41,6 +41,11 @@ WHERE wrapped IS NOT NULL AND wrapped_with <> %(name)s AND wrapped_with = ANY(%(
 ORDER BY person LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
 
+LEFT = """
+SELECT 1 FROM eventing_person_key
+WHERE wrapped IS NOT NULL AND wrapped_with <> %(name)s AND wrapped_with = ANY(%(known)s) LIMIT 1
+"""
+
 WRAP_ANEW = """
 UPDATE eventing_person_key SET wrapped = anew.wrapped, wrapped_with = %(name)s
 FROM unnest(%(persons)s::text[], %(wrapped)s::bytea[]) AS anew (person, wrapped)
@@ -60,9 +65,19 @@ class UnknownWrappingKey(LookupError):
     """A person's key is encrypted with a key that the environment doesn't have."""
 
 
+class LostKey(LookupError):
+    """A person's key isn't there, and wasn't destroyed by forgetting: then a row without a key would be."""
+
+
 def keys_of(persons: Collection[str]) -> dict[str, AESGCM]:
-    """The keys of those persons who aren't forgotten. Raises UnknownWrappingKey."""
-    return _unwrapped(run(KEYS, {"persons": list(persons)})) if persons else {}
+    """The keys of those persons who aren't forgotten. Raises UnknownWrappingKey, and LostKey."""
+    rows = run(KEYS, {"persons": list(persons)}) if persons else []
+    if lost := sorted(set(persons) - {row[0] for row in rows}):
+        raise LostKey(
+            f"There's no key of {', '.join(lost)}, and nobody forgot them: rows of eventing_person_key were lost. "
+            "Restore them from a backup."
+        )
+    return _unwrapped(rows)
 
 
 def keys_to_seal(persons: Collection[str]) -> dict[str, AESGCM]:
@@ -84,13 +99,18 @@ def keys_to_seal(persons: Collection[str]) -> dict[str, AESGCM]:
 
 def rotate(*, limit: int = 500) -> int:
     """Encrypt some keys anew with the first key of the environment, in the running transaction. Returns how many; none
-    when all are. A key whose old wrapping isn't known is left alone."""
+    when all are, or others are at those that are left. A key whose old wrapping isn't known is left alone."""
     name, _ = _wrapping()
     rows = run(TAKE_OLD, {"name": name, "known": list(_wrappings()), "limit": limit})
     persons = [row[0] for row in rows]
     wrapped = [_wrapped(person, _unwrap(person, old, by)) for person, old, by in rows]
     run(WRAP_ANEW, {"name": name, "persons": persons, "wrapped": wrapped})
     return len(rows)
+
+
+def are_rotated() -> bool:
+    """Whether the first key of the environment encrypts all keys whose wrapping is known."""
+    return not run(LEFT, {"name": _wrapping()[0], "known": list(_wrappings())})
 
 
 def wrapped_by() -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -90,6 +90,14 @@ def complaints(struct: type[msgspec.Struct]) -> Iterator[str]:
             yield f"{name!r} doesn't say in which field its person is"
         if hints[name] is not str and type(None) not in getattr(hints[name], "__args__", ()):
             yield f"{name!r} has nothing to read as once its person is forgotten: make it `str` or `… | None`"
+    for name, hint in get_type_hints(struct, include_extras=True).items():
+        if any(_is_marked(part) for part in get_args(hint)):
+            yield f"{name!r} is marked inside of its type, where it isn't seen: put all of the type into `Annotated`"
+
+
+def _is_marked(hint: Any) -> bool:
+    marks = getattr(hint, "__metadata__", ())
+    return any(isinstance(mark, Personal) for mark in marks) or any(map(_is_marked, get_args(hint)))
 
 
 @cache
@@ -137,11 +145,14 @@ def _personal(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _person_to_seal(struct: msgspec.Struct, field: Field, value: Any) -> str | None:
-    """The person of a field; None where there's nothing to seal, because it's empty, forgotten already, or nobody's."""
-    if value is None or value == field.otherwise:
+    """The person of a field; None where there's nothing to seal, because it's empty or forgotten already. Raises
+    ValueError for what would be stored in plain text, because nobody is named."""
+    if value in (None, "", field.otherwise):
         return None
-    named = (getattr(struct, name) for name in field.named_by)
-    return next((str(person) for person in named if person is not None), None)
+    for name in field.named_by:
+        if (person := getattr(struct, name)) is not None:
+            return str(person)
+    raise ValueError(f"{type(struct).__name__} tells something of nobody: no person in {' or '.join(field.named_by)}.")
 
 
 def _seal(value: Any, keys: Mapping[str, AESGCM]) -> Any:

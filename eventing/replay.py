@@ -50,6 +50,13 @@ class Failed(Exception):
     """The replay ended without touching the live read model."""
 
 
+class Removed(NamedTuple):
+    """Projections that can't be rolled back any more, and those of which a replay was cancelled."""
+
+    kept: list[str]
+    cancelled: list[str]
+
+
 class Progress(NamedTuple):
     """How far a replay has come, and has to go: positions of the log, summed up over all partitions."""
 
@@ -217,16 +224,21 @@ def is_tended(replay: Replay) -> bool:
     return replay.runner is not None and replay.seen_at is not None and timezone.now() - replay.seen_at < LEASE
 
 
-def forget_kept() -> list[str]:
-    """Remove every read model that is kept from before a replay, with the differences that replays showed: they may
-    tell of a person who is to be forgotten. Returns the projections that can't be rolled back any more."""
+def remove_copies() -> Removed:
+    """Remove every read model that is kept from before a replay, or being built beside the live one, and what replays
+    showed of differences and errors: they may tell of a person who is to be forgotten."""
+    cancelled = []
+    for projection in projections():
+        with suppress(NoReplay):
+            cancelled.append(cancel(projection).projection)
     kept = [projection for projection in projections() if shadows.exists(previous_of(projection))]
     for projection in kept:
         shadows.drop(previous_of(projection))
     Replay.objects.filter(comparison__isnull=False).update(
         comparison=Func(F("comparison"), Value("{differences}"), Value("[]"), function="jsonb_set")
     )
-    return [projection.name for projection in kept]
+    Replay.objects.filter(state=Replay.State.FAILED).update(error="Removed, because a person was forgotten.")
+    return Removed(kept=[projection.name for projection in kept], cancelled=cancelled)
 
 
 def _beside(projection: ProjectionSubscription, replay: Replay) -> Iterator[Progress]:

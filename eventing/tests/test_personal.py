@@ -142,7 +142,7 @@ class Journey(Value):
     by_role: dict[str, Passenger]
     note: Annotated[str, Personal("driver", "fallback")] = ""
     driver: str | None = None
-    fallback: str | None = None
+    fallback: str | None = "F"
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just('{"$personal": {"of": "x"}}')
@@ -153,7 +153,6 @@ journeys = st.builds(
     by_role=st.dictionaries(st.sampled_from(["cook", "$personal"]), passengers),
     note=names,
     driver=st.none() | st.sampled_from("AD"),
-    fallback=st.none() | st.just("F"),
 )
 
 
@@ -166,8 +165,12 @@ class Sealing(TestCase):
 
     def test_the_first_field_that_names_somebody_is_the_person(self) -> None:
         empty: dict[str, Any] = {"passengers": (), "by_role": {}, "note": "hello"}
-        sealed = seal([Journey(**empty, driver="A", fallback="F"), Journey(**empty, fallback="F"), Journey(**empty)])
+        sealed = seal([Journey(**empty, driver="A"), Journey(**empty), Journey(**{**empty, "note": ""})])
         assert [each.persons for each in sealed] == [["A"], ["F"], []]
+
+    def test_what_is_personal_and_of_nobody_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="Journey tells something of nobody: no person in driver or fallback"):
+            seal([Journey(passengers=(), by_role={}, note="hello", fallback=None)])
 
 
 def test_declarations_that_cant_work_are_found() -> None:

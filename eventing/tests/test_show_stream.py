@@ -51,7 +51,7 @@ def refused(*arguments: str) -> tuple[int, str]:
 def test_the_events_and_the_state_they_make(account: UUID) -> None:
     found = document(account)
     assert (found["stream"], found["version"]) == (f"account-{account}", 4)
-    assert found["state"] == {"owner": "Ada [bold]", "balance": 13, "closed": False}
+    assert found["state"] == {"owner": "Ada [bold]", "balance": 13, "closed": False, "address": ""}
     assert [each["version"] for each in found["events"]] == [1, 2, 3, 4]
     opened, *_, last = found["events"]
     assert (opened["position"], opened["type"], opened["actor"]) == (1, "bank.account_opened", "clerk")

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -224,6 +225,14 @@ def test_an_event_that_no_relay_will_ever_see_is_found(account: UUID) -> None:
     assert places(found()[Check.EVENTS]) == [(None, f"account-{unseen}")]
 
 
+def test_an_event_that_was_slipped_in_before_the_first_position_is_found(account: UUID) -> None:
+    unseen = opens_account("Carol")
+    event = OutboxEntry.objects.get().event_id
+    OutboxEntry.objects.all().delete()
+    LogEntry.objects.create(position=0, event_id=event, type="bank.account_opened")
+    assert places(found()[Check.EVENTS]) == [(None, f"account-{unseen}")]
+
+
 def test_a_subscription_that_is_ahead_of_the_log_is_found(account: UUID) -> None:
     Checkpoint.objects.filter(subscription="eventing.Balances").update(position=8)
     assert found() == {}
@@ -245,6 +254,13 @@ def test_events_from_before_the_chain_are_no_fault(settings: Settings) -> None:
     assert [each for each in walk.findings() if each.count] == []
     assert walk.unchained == 1
     assert list(LogEntry.objects.filter(link=None).values_list("position", flat=True)) == [1]
+
+
+def test_writers_compute_digests_only_for_a_chain(settings: Settings) -> None:
+    opens_account()
+    settings.EVENTING = {**settings.EVENTING, "HASH_CHAIN": False}
+    opens_account()
+    assert [len(entry.digest or b"") for entry in OutboxEntry.objects.order_by("id")] == [32, 0]
 
 
 def test_where_the_chain_was_off_for_a_while_it_begins_again(account: UUID, settings: Settings) -> None:
@@ -384,6 +400,26 @@ def test_an_interrupted_command_says_where_to_go_on(program: Program) -> None:
     assert json.loads(output)["interrupted"]
     assert f"Go on with `manage.py verify_events --from {json.loads(output)['position'] + 1}`." in errors
     assert found(json.loads(output)["position"] + 1) == {}
+
+
+def test_a_server_that_goes_away_in_the_middle_costs_no_more_than_a_chunk(
+    program: Program, other_session: psycopg.Connection[Any]
+) -> None:
+    account = opens_account()
+    store.append(stream_of(account), [MoneyPaidIn(account_id=account, amount=1)] * 3000, expected=1)
+    everything_is_relayed()
+    connection.close()
+    process = program("eventing.tests.bank", "verify_slowly")
+    assert process.stderr
+    assert process.stderr.readline() == "1000\n"
+    other_session.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (1, "")
+    assert "CommandError: The database can't be asked: " in errors
+    assert "Go on with --from 1001." in errors
 
 
 def test_a_server_that_is_down_is_an_error_in_a_sentence(program: Program) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from django.db import transaction
 from eventing import person_keys
 from eventing.management.interruption import interruption
 from eventing.person_keys import UnknownWrappingKey
+
+PATIENCE = 0.05  # seconds
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +40,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, json: bool, **options: Any) -> None:
         names, rotated = list(settings.EVENTING["PERSON_KEYS"]), 0
         with interruption() as interrupted:
-            while not (dry_run or interrupted.asked) and (some := _rotate_some()):
-                rotated += some
+            while not (dry_run or interrupted.asked or person_keys.are_rotated()):
+                rotated += _rotate_some() or _pause()
         wrapped_by = person_keys.wrapped_by()
         done = Rotation(
             encrypts=names[0],
@@ -64,6 +67,12 @@ def _rotate_some() -> int:
             return person_keys.rotate()
     except UnknownWrappingKey as error:
         raise CommandError(str(error)) from error
+
+
+def _pause() -> int:
+    """Others are at all that is left, for a moment."""
+    time.sleep(PATIENCE)
+    return 0
 
 
 def _told(done: Rotation, *, dry_run: bool) -> str:

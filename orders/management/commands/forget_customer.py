@@ -10,7 +10,7 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from eventing.domain import Rejected
-from eventing.forgetting import Forgetting, UnknownPerson, forget, traces_of
+from eventing.forgetting import Forgetting, UnknownPerson, forget, forgotten_since, traces_of
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     streams: dict[str, int]
     letters_blanked: int
     not_rolled_back_any_more: list[str]
+    replays_cancelled: list[str]
 
 
 class Command(BaseCommand):
@@ -66,11 +67,12 @@ class Command(BaseCommand):
 def _report(id: UUID, streams: dict[str, int], done: Forgetting | None) -> Report:
     return Report(
         person=id,
-        forgotten_at=done.since if done else None,
-        already=bool(done and done.already),
+        forgotten_at=done.since if done else forgotten_since(id),
+        already=done.already if done else forgotten_since(id) is not None,
         streams=streams,
         letters_blanked=done.letters if done else 0,
-        not_rolled_back_any_more=done.projections if done else [],
+        not_rolled_back_any_more=done.removed.kept if done else [],
+        replays_cancelled=done.removed.cancelled if done else [],
     )
 
 
@@ -84,6 +86,8 @@ def _told(report: Report) -> str:
         lines.append(f"The errors of {report.letters_blanked:,} letters were blanked.")
     if report.not_rolled_back_any_more:
         lines.append(f"Can't be rolled back any more: {', '.join(report.not_rolled_back_any_more)}.")
+    if report.replays_cancelled:
+        lines.append(f"Replays that were cancelled, to be begun again: {', '.join(report.replays_cancelled)}.")
     lines.append("What this doesn't reach: backups, logs, the carrier, the payment gateway, and whoever got a copy.")
     return "\n".join(lines)
 
