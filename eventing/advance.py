@@ -21,6 +21,7 @@ from eventing.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 
+NARROWEST = 500  # positions of the log that are looked at together
 DEADLY_ATTEMPTS = 3  # an event that was begun this often and never ended is parked without being tried again
 
 # Counts the attempt before anything is handled, so that a handler that kills its worker is found out. This row is
@@ -161,23 +162,31 @@ def remind_due(subscription: Subscription, partition: int) -> bool:
 
 
 def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:
-    """The next records that concern a partition."""
+    """The next records that concern a partition, up to position ``until``, which isn't beyond the head."""
     return records(_rows(subscription, partition, after=after, until=until, limit=limit))
 
 
 def _rows(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[tuple[Any, ...]]:
-    return run(
-        READ_BY_FIELD if subscription.key else READ_BY_STREAM,
-        {
-            "after": after,
-            "until": until,
-            "types": subscription.types,
-            "partitions": subscription.partitions,
-            "partition": partition,
-            "limit": limit,
-            **({"key": subscription.key} if subscription.key else {}),
-        },
-    )
+    """Looks at a window of the log at a time, wider each time while too little is found: whatever plan the server
+    chooses, it doesn't look at all that is left of the log for the sake of one batch."""
+    rows: list[tuple[Any, ...]] = []
+    window = max(limit * subscription.partitions, NARROWEST)
+    while len(rows) < limit and after < until:
+        end = min(after + window, until)
+        rows += run(
+            READ_BY_FIELD if subscription.key else READ_BY_STREAM,
+            {
+                "after": after,
+                "until": end,
+                "types": subscription.types,
+                "partitions": subscription.partitions,
+                "partition": partition,
+                "limit": limit - len(rows),
+                **({"key": subscription.key} if subscription.key else {}),
+            },
+        )
+        after, window = end, window * 2
+    return rows
 
 
 def _begin(subscription: Subscription, partition: int, state: Checkpoint.State, batch: int, until: int) -> Begun | None:

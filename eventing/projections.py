@@ -10,7 +10,7 @@ from django.db import models
 
 from eventing import context
 from eventing.records import Record
-from eventing.rows import insert, save
+from eventing.rows import insert, new, save
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
 
 Row = TypeVar("Row", bound=models.Model)
@@ -61,7 +61,7 @@ class Projection(ReadModel[Row]):
         for key, record in zip(keys, records, strict=True):
             row = rows.get(key)
             if row is None:
-                row = rows[key] = self.model(pk=key)
+                row = rows[key] = new(self.model, key)
             if self._takes_record:
                 self.apply(row, record.event, record)
             else:

@@ -1,4 +1,4 @@
-"""Writes rows of a read model, many with one statement.
+"""Makes and writes rows of a read model, many with one statement.
 
 The rows travel as one JSON document, which the server takes apart: that costs a third of what it costs to prepare each
 value in Python. Fields that JSON wouldn't carry as they are go Django's way.
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import cache
 from operator import attrgetter
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import msgspec
 from django.db import connection, models
-from django.db.models import NOT_PROVIDED
+from django.db.models import DEFERRED, NOT_PROVIDED
 
 from eventing.statements import run
 
@@ -37,8 +37,18 @@ CARRIED = (
 """Fields whose values JSON carries as they are. A subclass may do something to them, so it isn't one of these."""
 
 CHUNK = 2000
+KEY = object()
+"""Stands for the primary key among the values of a new row."""
+
+M = TypeVar("M", bound=models.Model)
 
 _encoder = msgspec.json.Encoder(decimal_format="string")
+
+
+def new(model: type[M], key: Any) -> M:
+    """What ``model(pk=key)`` makes, in a fifth of the time: the fields' defaults are only asked for once."""
+    blank = _blank(model)
+    return model(pk=key) if blank is None else model(*(key if value is KEY else value for value in blank))
 
 
 def save(model: type[models.Model], rows: Collection[models.Model]) -> None:
@@ -57,6 +67,15 @@ def insert(model: type[models.Model], rows: Collection[models.Model]) -> None:
         _send(_statement(model, replace=False), model, rows)
     else:
         model._default_manager.bulk_create(rows, batch_size=CHUNK)
+
+
+@cache
+def _blank(model: type[models.Model]) -> list[Any] | None:
+    """The values of a new row's fields; None where a default is to be computed for each row."""
+    fields = model._meta.concrete_fields
+    if any(callable(field.default) for field in fields if field.has_default()):
+        return None
+    return [KEY if field.primary_key else DEFERRED if field.generated else field.get_default() for field in fields]
 
 
 def _send(statement: LiteralString, model: type[models.Model], rows: Collection[models.Model]) -> None:

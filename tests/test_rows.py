@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from eventing import rows
+from inventory.models import StockLevel
 from orders.models import OrderLine, OrderSummary
 
 pytestmark = pytest.mark.django_db
@@ -106,3 +107,29 @@ def test_columns_that_json_doesnt_carry_arrive_all_the_same() -> None:
         (float("inf"), b"\x01", "m"),
         (2.5, b"", "m"),
     ]
+
+
+@pytest.mark.parametrize("model", [OrderSummary, StockLevel], ids=lambda model: model.__name__)
+def test_a_new_row_is_as_django_makes_it(model: type[models.Model]) -> None:
+    key = uuid4()
+    made, expected = rows.new(model, key), model(pk=key)
+    generated = [field.attname for field in model._meta.concrete_fields if field.generated]
+    fields = [field.attname for field in model._meta.concrete_fields if not field.generated]
+    assert [getattr(made, name) for name in fields] == [getattr(expected, name) for name in fields]
+    assert not any(name in vars(made) for name in generated)
+    assert made._state.adding
+
+
+def test_a_default_that_is_computed_is_computed_for_each_row() -> None:
+    class Ticket(models.Model):
+        number = models.IntegerField(primary_key=True)
+        secret = models.UUIDField(default=uuid4)
+
+        class Meta:
+            app_label = "bank"
+            managed = False
+
+        def __str__(self) -> str:
+            return str(self.number)
+
+    assert rows.new(Ticket, 1).secret != rows.new(Ticket, 2).secret

@@ -569,7 +569,7 @@ def test_the_command_verifies_and_changes_nothing(balances: ProjectionSubscripti
     with pytest.raises(SystemExit) as ended:
         call_command("replay_projection", "eventing.Balances", "--verify-only", stdout=output, stderr=errors)
     assert ended.value.code == 4
-    assert "1 rows differ" in output.getvalue()
+    assert "1 row differs" in output.getvalue()
     assert "amount: 999" in output.getvalue()
     assert amounts()[2] == 999
     assert not exists(shadow_of(balances))

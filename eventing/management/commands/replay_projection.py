@@ -151,7 +151,7 @@ class Command(BaseCommand):
             self.stdout.write("Nothing has been replayed.")
         for each in reports:
             self.stdout.write(str(each))
-            if each.comparison:
+            if each.comparison and each.state != Replay.State.ROLLED_BACK:
                 self.stdout.write(_told(each.comparison))
 
 
@@ -201,6 +201,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __str__(self) -> str:
+        if self.state == Replay.State.ROLLED_BACK:
+            return f"{self.projection}: rolled back. What the replay replaced is live again, brought up to date."
         line = f"{self.projection}: {self.state}{' in place' if self.in_place else ''}, {self.position:,} of "
         line += f"{self.target:,} positions, {self.positions_per_second:,.0f} a second."
         if self.finished_at:
@@ -219,8 +221,9 @@ def _told(comparison: Comparison) -> str:
     console = Console(width=None if sys.stdout.isatty() else 160)
     with console.capture() as capture:
         console.print(table)
+    differ = "row differs" if comparison.different == 1 else "rows differ"
     return (
-        f"Compared: {comparison.different:,} rows differ. Live {comparison.live_rows:,} rows, checksum "
+        f"Compared: {comparison.different:,} {differ}. Live {comparison.live_rows:,} rows, checksum "
         f"{comparison.live_checksum}; rebuilt {comparison.rebuilt_rows:,}, {comparison.rebuilt_checksum}. "
         f"The first {len(comparison.differences)}:\n{capture.get()}"
     )
