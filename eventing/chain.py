@@ -15,8 +15,8 @@ from django.conf import settings
 GENESIS = bytes(32)
 """What stands for the link before, where there is none."""
 
-# All that is stored of an event, in PostgreSQL's binary format of a row: every field with its type and length. The
-# columns are named, so that the table may get more of them.
+# All that is stored of an event but its metadata, which are empty, in PostgreSQL's binary format of a row: every field
+# with its type and length. The columns are named, so that the table may get more of them.
 _CONTENT: LiteralString = """record_send(ROW(
         {row}.id, {row}.category, {row}.stream_id, {row}.version, {row}.type, {row}.schema_version, {row}.data,
         {row}.occurred_at, {row}.recorded_at, {row}.correlation_id, {row}.causation_id, {row}.actor, {row}.traceparent

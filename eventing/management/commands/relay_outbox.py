@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError, connection
 
+from eventing.management.interruption import interruption
 from eventing.relay import relay_all
 
 IDLE_SECONDS = 0.05
@@ -24,8 +25,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         moved = 0
-        try:
-            while True:
+        with interruption() as interrupted, suppress(KeyboardInterrupt):
+            while not interrupted.asked:
                 try:
                     moved += sum(relay_all())
                 except OperationalError as error:
@@ -37,6 +38,4 @@ class Command(BaseCommand):
                 if once:
                     break
                 time.sleep(IDLE_SECONDS)
-        except KeyboardInterrupt:
-            sys.stderr.write("\n")
         self.stdout.write(f"{moved} events moved to the log.")
