@@ -19,7 +19,8 @@ GENESIS = bytes(32)
 # with its type and length. The columns are named, so that the table may get more of them.
 _CONTENT: LiteralString = """record_send(ROW(
         {row}.id, {row}.category, {row}.stream_id, {row}.version, {row}.type, {row}.schema_version, {row}.data,
-        {row}.metadata, {row}.occurred_at, {row}.recorded_at, {row}.correlation_id, {row}.causation_id, {row}.actor, {row}.traceparent
+        {row}.metadata, {row}.occurred_at, {row}.recorded_at, {row}.correlation_id, {row}.causation_id, {row}.actor,
+        {row}.traceparent
     ))"""
 
 
