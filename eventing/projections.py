@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from django.db import models
@@ -50,19 +49,16 @@ class Projection(ReadModel[Row]):
     apply: Callable[..., None]
     """Change the ``row`` as the ``event`` says. A third parameter, ``record``, brings times and versions."""
 
-    @cached_property
-    def _takes_record(self) -> bool:
-        return accepts(self.apply, "record")
-
     def project(self, records: Sequence[Record]) -> None:
         """Load the rows of the batch with one query, apply its events in order, write them with one upsert."""
         keys = [getattr(record.event, self.key) for record in records]
+        takes_record = accepts(self.apply, "record")
         rows: dict[Any, Any] = self.model._default_manager.in_bulk(list(dict.fromkeys(keys)))
         for key, record in zip(keys, records, strict=True):
             row = rows.get(key)
             if row is None:
                 row = rows[key] = new(self.model, key)
-            if self._takes_record:
+            if takes_record:
                 self.apply(row, record.event, record)
             else:
                 self.apply(row, record.event)
