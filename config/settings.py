@@ -132,6 +132,11 @@ AUTH_PASSWORD_VALIDATORS = [
     for validator in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
+# Mail to buyers. Without a server nothing is sent, and nobody is kept waiting for it.
+vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Waybill <orders@localhost>")
+EMAIL_TIMEOUT = 10
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -175,9 +180,15 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "eventing.sweep", "schedule": timedelta(seconds=1), "options": {"expires": 5}},
 }
 
+# Who sees to new orders: one saga (orchestrated), or each context by what it hears (choreographed). Orders that are
+# under way end in the manner that they began with.
+FULFILMENT = env.str("FULFILMENT", default="orchestrated")
+if FULFILMENT not in ("orchestrated", "choreographed"):
+    raise ImproperlyConfigured(f"FULFILMENT is {FULFILMENT!r}; it has to be orchestrated or choreographed.")
+
 EVENTING = {
     "PERSON_KEYS": wrapping_keys(PERSONAL_DATA_KEYS),
-    "QUEUES": ["eventing", "gateway", "carrier"],
+    "QUEUES": ["eventing", "gateway", "carrier", "mail"],
     "BATCH": env.int("EVENTING_BATCH", default=500),
     "LEASE_SECONDS": env.float("EVENTING_LEASE_SECONDS", default=60.0),
     "ATTEMPTS": env.int("EVENTING_ATTEMPTS", default=8),

@@ -21,7 +21,7 @@ from config.processes import Processes, Terminal
 from config.wrapping_keys import new_wrapping_key
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier")}
+WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier", "mail")}
 MEMBERS = ("web", *WORKERS, "beat")
 STOPPED_FIRST_TO_LAST = (("beat",), ("web",), tuple(WORKERS))
 CONCURRENCY = {"eventing": 2, "effects": 2}

@@ -113,4 +113,6 @@ def only_looking(who: str) -> Iterator[None]:
 def about_to(act: str) -> None:
     """Say what is about to be done. Raises NotAllowed where one may only look."""
     if who := _only_looking.get():
-        raise NotAllowed(f"{who} may only write its read model, and tried to {act}. Do that in a saga or an effect.")
+        raise NotAllowed(
+            f"{who} may only write its read model, and tried to {act}. Do that in a saga, a policy or an effect."
+        )

@@ -143,6 +143,11 @@ class Saga(msgspec.Struct, kw_only=True):
     state: str = "STARTED"
     reminders: dict[str, timedelta] = {}
 
+    @classmethod
+    def is_begun_by(cls, event: Event) -> bool:
+        """Whether this event begins a new saga; overridden where not every one of ``begins_with`` does."""
+        return isinstance(event, cls.begins_with)
+
     def react(self, event: Any) -> Iterator[Command]:
         """What is to be done now that this has happened. Subclasses narrow the parameter to what they consume."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from eventing.domain import Aggregate, Command
 from eventing.effects import EffectSubscription
 from eventing.handlers import handlers
 from eventing.kinds import aggregates, emitted_by
+from eventing.policies import PolicySubscription
 from eventing.records import event_classes
 from eventing.sagas import SagaSubscription
 from eventing.subscriptions import Subscription, name_of, subscriptions
@@ -77,11 +78,11 @@ def event_map() -> EventMap:
 
 
 def sent_by(subscription: Subscription) -> list[type[Command]]:
-    """The commands that a saga or an effect sends."""
+    """The commands that a saga, a policy or an effect sends."""
     if isinstance(subscription, SagaSubscription):
         methods = [value for value in vars(subscription.saga_class).values() if callable(value)]
         return sorted({command for method in methods for command in named_in(method, Command)}, key=name_of)
-    if isinstance(subscription, EffectSubscription):
+    if isinstance(subscription, EffectSubscription | PolicySubscription):
         return named_in(subscription.function, Command)
     return []
 

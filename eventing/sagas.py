@@ -121,7 +121,7 @@ class SagaSubscription(Subscription):
             key = UUID(record.key)
             running = sagas.get(key)
             if running is None:
-                if not isinstance(record.event, self.saga_class.begins_with):
+                if not self.saga_class.is_begun_by(record.event):
                     continue  # it began before the saga was there, or belongs to somebody else
                 running = self.saga_class(id=key)
             steps.append(Step(running, record.event, context.following(record, actor=self.name)))

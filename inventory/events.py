@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from uuid import UUID
 
 from eventing.domain import Event, Value
@@ -15,6 +17,14 @@ class ReservationLine(Value):
     quantity: int
 
 
+def units_of_each_article(lines: Iterable[tuple[str, int]]) -> tuple[ReservationLine, ...]:
+    """What lines of a SKU and a quantity come to, one line an article."""
+    units = Counter[str]()
+    for sku, quantity in lines:
+        units[sku] += quantity
+    return tuple(ReservationLine(sku=sku, quantity=quantity) for sku, quantity in units.items())
+
+
 class Shortage(Value):
     """An article of which fewer units are available than an order wants."""
 
@@ -24,7 +34,8 @@ class Shortage(Value):
 
 
 class StockItemListed(Event, name="inventory.stock_item_listed"):
-    """The article is known under this description and price, for the first time or from now on."""
+    """The article is known under this description and price, for the first time or from now on: all that others need
+    to keep a copy of their own."""
 
     sku: str
     description: str

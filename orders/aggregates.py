@@ -12,6 +12,7 @@ from eventing.money import Money, exponent
 from eventing.text import check_text
 from orders.events import (
     BuyerForgotten,
+    Fulfilment,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -19,6 +20,7 @@ from orders.events import (
     OrderEvent,
     OrderPlaced,
     OrderShipped,
+    OrderStatusChanged,
 )
 
 MOST_LINES = 5_000
@@ -52,8 +54,9 @@ class Order(Aggregate[OrderEvent], category="order"):
         reference: str,
         payment_method: str,
         contact: Contact | None = None,
+        fulfilment: Fulfilment = Fulfilment.ORCHESTRATED,
     ) -> None:
-        """Asked twice with the same contents, the order is placed once."""
+        """Asked twice with the same contents, the order is placed once, and fulfilled in the manner it was first."""
         _check_lines(lines)
         check_text("The reference", reference, LONGEST_TEXT)
         check_text("The payment method", payment_method, LONGEST_TEXT, blank=False)
@@ -67,16 +70,17 @@ class Order(Aggregate[OrderEvent], category="order"):
             total=_total(lines),
             payment_method=payment_method,
             contact=contact,
+            fulfilment=self.placed.fulfilment if self.placed else fulfilment,
         )
         if self.placed is None:
-            self.record(placed)
+            self._become(placed)
         elif self.placed != placed:
             raise Rejected(f"Order {self.id} has already been placed with other contents: give the new one its own id.")
 
     def confirm(self) -> None:
         match self.status:
             case Status.PLACED:
-                self.record(OrderConfirmed(order_id=self.id))
+                self._become(OrderConfirmed(order_id=self.id))
             case Status.CONFIRMED | Status.SHIPPED | Status.DELIVERED:
                 pass  # asked twice, answered once
             case Status.NEW | Status.CANCELLED:
@@ -86,7 +90,7 @@ class Order(Aggregate[OrderEvent], category="order"):
         check_text("The reason", reason, LONGEST_REASON, blank=False)
         match self.status:
             case Status.PLACED:
-                self.record(OrderCancelled(order_id=self.id, reason=reason))
+                self._become(OrderCancelled(order_id=self.id, reason=reason))
             case Status.CANCELLED:
                 pass
             case Status.NEW | Status.CONFIRMED | Status.SHIPPED | Status.DELIVERED:
@@ -98,7 +102,7 @@ class Order(Aggregate[OrderEvent], category="order"):
     def mark_shipped(self) -> None:
         match self.status:
             case Status.CONFIRMED:
-                self.record(OrderShipped(order_id=self.id))
+                self._become(OrderShipped(order_id=self.id))
             case Status.SHIPPED | Status.DELIVERED:
                 pass
             case Status.NEW | Status.PLACED | Status.CANCELLED:
@@ -107,7 +111,7 @@ class Order(Aggregate[OrderEvent], category="order"):
     def mark_delivered(self) -> None:
         match self.status:
             case Status.SHIPPED:
-                self.record(OrderDelivered(order_id=self.id))
+                self._become(OrderDelivered(order_id=self.id))
             case Status.DELIVERED:
                 pass
             case Status.NEW | Status.PLACED | Status.CONFIRMED | Status.CANCELLED:
@@ -116,6 +120,12 @@ class Order(Aggregate[OrderEvent], category="order"):
     def forget_buyer(self) -> None:
         if self.placed is not None and not self.buyer_forgotten:
             self.record(BuyerForgotten(order_id=self.id))
+
+    def _become(self, event: OrderEvent) -> None:
+        """Record a change of the status, and a notification of it where somebody asked to be told."""
+        self.record(event)
+        if self.placed and self.placed.contact and self.placed.contact.email:
+            self.record(OrderStatusChanged(order_id=self.id, version=self.version))
 
     def apply(self, event: OrderEvent) -> None:
         match event:
@@ -131,7 +141,7 @@ class Order(Aggregate[OrderEvent], category="order"):
                 self.status = Status.DELIVERED
             case BuyerForgotten() if self.placed:
                 self.placed, self.buyer_forgotten = msgspec.structs.replace(self.placed, contact=None), True
-            case BuyerForgotten():
+            case OrderStatusChanged() | BuyerForgotten():
                 pass
 
 

@@ -47,6 +47,7 @@ from eventing.records import Record, Stream
 from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Line, OrderEvent, OrderPlaced
 from orders.models import OrderLine, OrderSummary, Status
+from orders.pricing import NoPrice, list_prices
 from orders.projections import OrderLines, OrderSummaries
 
 CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
@@ -60,15 +61,12 @@ IF_NONE_MATCH = OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParam
 
 
 class LineSerializer(Strict):
-    """So many units of one article at one price."""
+    """So many units of one article. Without a `unit_price` it's the list price; without a `description`, none."""
 
     sku = Code(max_length=64)
     description = Text(max_length=255, allow_blank=True, default="")
     quantity = WholeNumber(min_value=1, max_value=1_000_000)
-    unit_price = MoneySerializer()
-
-    def to_internal_value(self, data: Any) -> Line:
-        return Line(**super().to_internal_value(data))
+    unit_price = MoneySerializer(required=False)
 
 
 class ContactSerializer(Strict):
@@ -110,19 +108,45 @@ class PlaceOrderSerializer(Strict):
     contact = ContactSerializer(required=False, allow_null=True)
     lines = serializers.ListField(child=LineSerializer(), min_length=1, max_length=5_000)
 
-    def validate_lines(self, lines: Sequence[Line]) -> tuple[Line, ...]:
-        currency = lines[0].unit_price.currency
-        others: dict[Any, Any] = {
-            number: {"unit_price": {"currency": [f"An order is in one currency, and its first line is in {currency}."]}}
-            for number, line in enumerate(lines)
-            if line.unit_price.currency != currency
+    def to_internal_value(self, data: Any) -> Any:
+        """As asked for, with every line priced."""
+        asked = super().to_internal_value(data)
+        asked["lines"] = _in_one_currency(_priced(asked["lines"], asked.get("order_id")))
+        return asked
+
+
+def _priced(asked: Sequence[dict[str, Any]], order_id: UUID | None) -> list[Line]:
+    """Lines at their list prices where they come without; sent again, at the prices that the order was placed with.
+    Raises ValidationError for articles that have none."""
+    unpriced = {line["sku"] for line in asked if "unit_price" not in line}
+    placed = list(OrderLine.objects.filter(order_id=order_id)) if unpriced and order_id else []
+    prices = {line.sku: Money(minor=line.unit_price_minor, currency=line.currency) for line in placed}
+    try:
+        prices |= list_prices(unpriced - prices.keys())
+    except NoPrice as missing:
+        unknown: dict[Any, Any] = {
+            number: {"sku": ["This article has no list price. List it in inventory, or send a unit_price."]}
+            for number, line in enumerate(asked)
+            if line["sku"] in missing.skus and "unit_price" not in line
         }
-        if others:
-            raise ValidationError(others)
-        total = Money.sum(line.unit_price * line.quantity for line in lines)
-        if total.minor > LARGEST_AMOUNT:
-            raise ValidationError(f"They come to {total}; {LARGEST_AMOUNT} minor units is the most.")
-        return tuple(lines)
+        raise ValidationError({"lines": unknown}) from missing
+    return [Line(**{"unit_price": prices.get(line["sku"]), **line}) for line in asked]
+
+
+def _in_one_currency(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Raises ValidationError where they aren't, or where their total can't be told exactly."""
+    currency = lines[0].unit_price.currency
+    others: dict[Any, Any] = {
+        number: {"unit_price": {"currency": [f"An order is in one currency, and its first line is in {currency}."]}}
+        for number, line in enumerate(lines)
+        if line.unit_price.currency != currency
+    }
+    if others:
+        raise ValidationError({"lines": others})
+    total = Money.sum(line.unit_price * line.quantity for line in lines)
+    if total.minor > LARGEST_AMOUNT:
+        raise ValidationError({"lines": [f"They come to {total}; {LARGEST_AMOUNT} minor units is the most."]})
+    return tuple(lines)
 
 
 class CancelOrderSerializer(Strict):
@@ -280,9 +304,9 @@ class Orders(ListAPIView[OrderSummary]):
     def post(self, request: Request) -> Response:
         """Place an order.
 
-        **Amounts are whole numbers of the currency's minor unit**: 1999 in GBP is 19.99 pounds. The unit prices are
-        the ones that you send. An `order_id` that was placed before is answered as it was the first time when its
-        contents are the same, and with `rejected` when they are others.
+        **Amounts are whole numbers of the currency's minor unit**: 1999 in GBP is 19.99 pounds. A line without a
+        `unit_price` is sold at its list price. An `order_id` that was placed before is answered as it was the first
+        time when its contents are the same, and with `rejected` when they are others.
         """
         body = PlaceOrderSerializer(data=request.data)
         body.is_valid(raise_exception=True)

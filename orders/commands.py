@@ -6,11 +6,12 @@ from uuid import UUID
 
 from eventing.contact import Contact
 from eventing.domain import Command
-from orders.events import Line
+from orders.events import Fulfilment, Line
 
 
 class PlaceOrder(Command):
-    """``customer_id`` is None for a guest; ``reference`` is the order's name elsewhere, such as an invoice number."""
+    """``customer_id`` is None for a guest; ``reference`` is the order's name elsewhere, such as an invoice number.
+    Without ``fulfilment`` it's the manner that the setting ``FULFILMENT`` chooses."""
 
     order_id: UUID
     customer_id: UUID | None
@@ -18,6 +19,7 @@ class PlaceOrder(Command):
     reference: str = ""
     payment_method: str = "tok_visa"
     contact: Contact | None = None
+    fulfilment: Fulfilment | None = None
 
 
 class ConfirmOrder(Command):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 from uuid import UUID
 
@@ -19,9 +20,16 @@ class Line(Value):
     unit_price: Money
 
 
+class Fulfilment(Enum):
+    """Who sees to it that an order is paid, reserved and shipped: one saga, or each context by what it hears."""
+
+    ORCHESTRATED = "orchestrated"
+    CHOREOGRAPHED = "choreographed"
+
+
 class OrderPlaced(Event, name="orders.order_placed"):
     """``customer_id`` is None for a guest; ``payment_method`` is the gateway's token; ``contact`` is who bought it and
-    where it goes."""
+    where it goes. An order is fulfilled in the manner that it was placed with, whatever is chosen for others later."""
 
     order_id: UUID
     customer_id: UUID | None
@@ -30,6 +38,7 @@ class OrderPlaced(Event, name="orders.order_placed"):
     total: Money
     payment_method: str
     contact: Annotated[Contact | None, Personal("customer_id", "order_id")] = None
+    fulfilment: Fulfilment = Fulfilment.ORCHESTRATED
 
 
 class OrderConfirmed(Event, name="orders.order_confirmed"):
@@ -49,10 +58,20 @@ class OrderDelivered(Event, name="orders.order_delivered"):
     order_id: UUID
 
 
+class OrderStatusChanged(Event, name="orders.order_status_changed"):
+    """A notification, and no more than that: who wants to know what changed asks for the order, of this ``version`` or
+    a later one. For orders whose buyer left an address to be told at."""
+
+    order_id: UUID
+    version: int
+
+
 class BuyerForgotten(Event, name="orders.buyer_forgotten"):
     """Who bought it isn't known any more."""
 
     order_id: UUID
 
 
-OrderEvent = OrderPlaced | OrderConfirmed | OrderCancelled | OrderShipped | OrderDelivered | BuyerForgotten
+OrderEvent = (
+    OrderPlaced | OrderConfirmed | OrderCancelled | OrderShipped | OrderDelivered | OrderStatusChanged | BuyerForgotten
+)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from django.conf import settings
+
 from eventing import store
 from eventing.handlers import handles
 from orders.aggregates import Order
@@ -11,12 +13,20 @@ from orders.commands import (
     MarkOrderShipped,
     PlaceOrder,
 )
+from orders.events import Fulfilment
 
 
 @handles
 def place_order(command: PlaceOrder) -> None:
     with store.edit(Order, command.order_id) as order:
-        order.place(command.customer_id, command.lines, command.reference, command.payment_method, command.contact)
+        order.place(
+            command.customer_id,
+            command.lines,
+            command.reference,
+            command.payment_method,
+            command.contact,
+            command.fulfilment or Fulfilment(settings.FULFILMENT),
+        )
 
 
 @handles

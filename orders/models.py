@@ -84,6 +84,21 @@ class OrderLine(models.Model):
         return f"{self.order_id} {self.number}: {self.quantity} of {self.sku}"
 
 
+class Article(models.Model):
+    """An article and its list price, as inventory last told them: so nobody asks inventory what an order costs."""
+
+    sku = models.TextField(primary_key=True)
+    description = models.TextField()
+    currency = models.CharField(max_length=3)
+    price_minor = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["sku"]
+
+    def __str__(self) -> str:
+        return f"{self.sku}: {self.description}"
+
+
 class CustomerOrder(models.Model):
     """An order in its customer's list, newest first. Orders of guests have no customer."""
 

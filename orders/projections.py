@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from eventing.contact import Contact
 from eventing.projections import Listing, Projection
 from eventing.records import Record
+from inventory.events import StockItemListed
 from orders.events import (
     BuyerForgotten,
     OrderCancelled,
@@ -13,8 +14,9 @@ from orders.events import (
     OrderEvent,
     OrderPlaced,
     OrderShipped,
+    OrderStatusChanged,
 )
-from orders.models import CustomerOrder, OrderLine, OrderSummary, Status
+from orders.models import Article, CustomerOrder, OrderLine, OrderSummary, Status
 
 
 class OrderSummaries(Projection[OrderSummary]):
@@ -46,6 +48,8 @@ class OrderSummaries(Projection[OrderSummary]):
             case BuyerForgotten():
                 row.buyer_forgotten_at = record.occurred_at
                 _show(None, row)
+            case OrderStatusChanged():
+                pass  # says nothing that isn't here already
 
 
 def _show(contact: Contact | None, row: OrderSummary) -> None:
@@ -93,5 +97,15 @@ class CustomerOrders(Projection[CustomerOrder]):
                 row.status = Status.SHIPPED
             case OrderDelivered():
                 row.status = Status.DELIVERED
-            case BuyerForgotten():
+            case BuyerForgotten() | OrderStatusChanged():
                 pass  # the customer's own list doesn't say who the customer is
+
+
+class Articles(Projection[Article]):
+    """The articles that can be ordered, at their prices: our own copy of what inventory lists."""
+
+    key = "sku"
+
+    def apply(self, row: Article, event: StockItemListed) -> None:
+        row.description = event.description
+        row.currency, row.price_minor = event.list_price.currency, event.list_price.minor

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Annotated
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Personal, Saga, TimedOut
+from eventing.domain import Command, CommandRejected, Event, Personal, Saga, TimedOut
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
 from inventory.commands import ReleaseReservation, ReserveInventory
@@ -18,12 +17,13 @@ from inventory.events import (
     ReservationLine,
     ReservationReleased,
     Shortage,
+    units_of_each_article,
 )
 from orders.commands import CancelOrder, ConfirmOrder, ForgetBuyer
-from orders.events import BuyerForgotten, Line, OrderCancelled, OrderPlaced
-from payments.commands import ProcessPayment, RefundPayment
+from orders.events import BuyerForgotten, Fulfilment, OrderCancelled, OrderConfirmed, OrderPlaced
+from payments.commands import ProcessPayment, RefundPayment, payment_of
 from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
-from shipping.commands import CancelShipment, CreateShipment
+from shipping.commands import CancelShipment, CreateShipment, shipment_of
 from shipping.events import ShipmentCancelled, ShipmentCreated
 
 DEADLINE = timedelta(minutes=15)
@@ -63,15 +63,10 @@ class OrderFulfilment(Saga):
     customer_id: UUID | None = None
     recipient: Annotated[Contact | None, Personal("customer_id", "id")] = None
 
-    @property
-    def payment_id(self) -> UUID:
-        """The same for the same order, always."""
-        return uuid5(self.id, "payment")
-
-    @property
-    def shipment_id(self) -> UUID:
-        """The same for the same order, always."""
-        return uuid5(self.id, "shipment")
+    @classmethod
+    def is_begun_by(cls, event: Event) -> bool:
+        """Orders that aren't left to choreography."""
+        return isinstance(event, OrderPlaced) and event.fulfilment is Fulfilment.ORCHESTRATED
 
     def react(
         self,
@@ -92,11 +87,11 @@ class OrderFulfilment(Saga):
         match event:
             case OrderPlaced():
                 self.state, self.payment = "PAYMENT_PENDING", Step.ASKED
-                self.lines = _units_of_each_article(event.lines)
+                self.lines = units_of_each_article((line.sku, line.quantity) for line in event.lines)
                 self.customer_id, self.recipient = event.customer_id, event.contact
                 self.remind_me(after=DEADLINE)
                 yield ProcessPayment(
-                    payment_id=self.payment_id, order_id=self.id, amount=event.total, method=event.payment_method
+                    payment_id=payment_of(self.id), order_id=self.id, amount=event.total, method=event.payment_method
                 )
 
             case PaymentCompleted():
@@ -112,7 +107,10 @@ class OrderFulfilment(Saga):
                 self.state, self.stock, self.shipment = "SHIPPING_PENDING", Step.DONE, Step.ASKED
                 recipient, self.recipient = self.recipient, None
                 yield CreateShipment(
-                    shipment_id=self.shipment_id, order_id=self.id, person_id=self.customer_id, recipient=recipient
+                    shipment_id=shipment_of(self.id),
+                    order_id=self.id,
+                    person_id=self.customer_id,
+                    recipient=recipient,
                 )
 
             case ShipmentCreated() if self.state in FORWARD:
@@ -166,13 +164,13 @@ class OrderFulfilment(Saga):
         """Ask for everything to be undone that can be by now; what still can't be is asked for when it's known."""
         if self.shipment in (Step.ASKED, Step.DONE):
             self.shipment = Step.UNDOING
-            yield CancelShipment(shipment_id=self.shipment_id)
+            yield CancelShipment(shipment_id=shipment_of(self.id))
         if self.stock in (Step.ASKED, Step.DONE):
             self.stock = Step.UNDOING
             yield ReleaseReservation(order_id=self.id)
         if self.payment is Step.DONE:
             self.payment = Step.UNDOING
-            yield RefundPayment(payment_id=self.payment_id)
+            yield RefundPayment(payment_id=payment_of(self.id))
         if self.payment is not Step.ASKED and not self.order_cancelled:
             self.order_cancelled = True
             yield CancelOrder(order_id=self.id, reason=self.reason)
@@ -196,6 +194,72 @@ class OrderFulfilment(Saga):
                 self.state, self.reason = "FAILED", f"{type(command).__name__} was refused: {reason}"
 
 
+@saga
+class OrderOutcome(Saga):
+    """Choreography: confirm an order once its shipment is booked; cancel it when some step can't be done, or isn't in
+    time. What was done is then undone by those who did it, each when it hears of the cancellation."""
+
+    begins_with = OrderPlaced
+    correlation = "order_id"
+
+    @classmethod
+    def is_begun_by(cls, event: Event) -> bool:
+        """Orders that nobody conducts."""
+        return isinstance(event, OrderPlaced) and event.fulfilment is Fulfilment.CHOREOGRAPHED
+
+    def react(
+        self,
+        event: OrderPlaced
+        | OrderConfirmed
+        | OrderCancelled
+        | PaymentCompleted
+        | PaymentFailed
+        | PaymentRefunded
+        | InventoryReserved
+        | InventoryReservationFailed
+        | ReservationReleased
+        | ShipmentCreated
+        | ShipmentCancelled
+        | TimedOut
+        | CommandRejected,
+    ) -> Iterator[Command]:
+        match event:
+            case OrderPlaced():
+                self.state = "PAYMENT_PENDING"
+                self.remind_me(after=DEADLINE)
+            case PaymentCompleted() if self.state in FORWARD:
+                self.state = "INVENTORY_PENDING"
+            case InventoryReserved() if self.state in FORWARD:
+                self.state = "SHIPPING_PENDING"
+            case ShipmentCreated() if self.state in FORWARD:
+                yield ConfirmOrder(order_id=self.id)
+            case PaymentCompleted() | InventoryReserved() | ShipmentCreated():
+                pass  # whoever did it hears of the cancellation too
+            case OrderConfirmed():
+                self.state = "COMPLETED"
+            case OrderCancelled():
+                self.state = "COMPENSATED"
+            case PaymentFailed():
+                yield from self._give_up(f"Payment failed: {event.message}")
+            case InventoryReservationFailed():
+                yield from self._give_up(_out_of_stock(event.shortages))
+            case PaymentRefunded():
+                yield from self._give_up("The payment was refunded")
+            case ReservationReleased():
+                yield from self._give_up("The stock was released")
+            case ShipmentCancelled():
+                yield from self._give_up("The shipment was cancelled")
+            case TimedOut():
+                yield from self._give_up("It could not be fulfilled in time")
+            case CommandRejected():
+                pass  # it was confirmed or cancelled a moment before: that news is on its way
+
+    def _give_up(self, reason: str) -> Iterator[Command]:
+        if self.state in FORWARD:
+            self.state = "COMPENSATING"
+            yield CancelOrder(order_id=self.id, reason=reason)
+
+
 @saga(partitions=1)
 class BuyerForgetting(Saga):
     """Forget who bought, in every order of a person who is to be forgotten."""
@@ -206,13 +270,6 @@ class BuyerForgetting(Saga):
     def react(self, event: PersonForgotten) -> Iterator[Command]:
         self.state = "COMPLETED"
         yield ForgetBuyer(person_id=event.person_id)
-
-
-def _units_of_each_article(lines: Sequence[Line]) -> tuple[ReservationLine, ...]:
-    units = Counter[str]()
-    for line in lines:
-        units[line.sku] += line.quantity
-    return tuple(ReservationLine(sku=sku, quantity=quantity) for sku, quantity in units.items())
 
 
 def _out_of_stock(shortages: Sequence[Shortage]) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from eventing.domain import Command, Value
 from eventing.money import Money
+
+
+def payment_of(order_id: UUID) -> UUID:
+    """The id of an order's payment: the same for the same order, so that a repeated request makes no second one."""
+    return uuid5(order_id, "payment")
 
 
 class Charged(Value):

@@ -9,6 +9,7 @@ from shipping.events import (
     BookingDiscarded,
     RecipientForgotten,
     ShipmentCancelled,
+    ShipmentCleared,
     ShipmentCreated,
     ShipmentDelivered,
     ShipmentDispatched,
@@ -27,11 +28,13 @@ class Status(Enum):
 
 
 class Shipment(Aggregate[ShipmentEvent], category="shipment"):
-    """The parcel of one order. The carrier books it; until it's dispatched it can be cancelled."""
+    """The parcel of one order. The carrier books it; it leaves once the order is confirmed, and until then it can be
+    cancelled."""
 
     status = Status.NEW
     order_id: UUID
     tracking_number = ""
+    cleared = False
     recipient_forgotten = False
 
     def request(self, order_id: UUID, person_id: UUID | None = None, recipient: Contact | None = None) -> None:
@@ -56,8 +59,20 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
         booked = BookingDiscarded if self.status is Status.CANCELLED else ShipmentCreated
         self.record(booked(shipment_id=self.id, order_id=self.order_id, tracking_number=tracking_number))
 
+    def clear(self) -> None:
+        """From now on it may be dispatched, and not be cancelled."""
+        match self.status:
+            case Status.NEW | Status.REQUESTED | Status.CANCELLED:
+                raise Rejected(f"A shipment that is {self.status.value} can't be cleared, only one that is created.")
+            case Status.CREATED if not self.cleared:
+                self.record(ShipmentCleared(shipment_id=self.id, order_id=self.order_id))
+            case Status.CREATED | Status.DISPATCHED | Status.DELIVERED:
+                pass  # asked twice, answered once
+
     def dispatch(self) -> None:
         match self.status:
+            case Status.CREATED if not self.cleared:
+                raise Rejected("This shipment isn't cleared yet: it leaves the house once its order is confirmed.")
             case Status.CREATED:
                 self.record(ShipmentDispatched(shipment_id=self.id, order_id=self.order_id))
             case Status.DISPATCHED | Status.DELIVERED:
@@ -78,6 +93,8 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
 
     def cancel(self) -> None:
         match self.status:
+            case Status.CREATED if self.cleared:
+                raise Rejected("The order of this shipment is confirmed, so it can't be cancelled any more.")
             case Status.REQUESTED | Status.CREATED:
                 self.record(
                     ShipmentCancelled(shipment_id=self.id, order_id=self.order_id, tracking_number=self.tracking_number)
@@ -100,6 +117,8 @@ class Shipment(Aggregate[ShipmentEvent], category="shipment"):
                 self.status = Status.REQUESTED
             case ShipmentCreated():
                 self.status, self.tracking_number = Status.CREATED, event.tracking_number
+            case ShipmentCleared():
+                self.cleared = True
             case ShipmentDispatched():
                 self.status = Status.DISPATCHED
             case ShipmentDelivered():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from typing import Annotated
+from uuid import UUID, uuid5
 
 from eventing.contact import Contact
-from eventing.domain import Command
+from eventing.domain import Command, Personal
+
+
+def shipment_of(order_id: UUID) -> UUID:
+    """The id of an order's shipment: the same for the same order, so that a repeated request makes no second one."""
+    return uuid5(order_id, "shipment")
 
 
 class CreateShipment(Command):
@@ -14,12 +20,18 @@ class CreateShipment(Command):
     shipment_id: UUID
     order_id: UUID
     person_id: UUID | None = None
-    recipient: Contact | None = None
+    recipient: Annotated[Contact | None, Personal("person_id", "order_id")] = None
 
 
 class RecordBooking(Command):
     shipment_id: UUID
     tracking_number: str
+
+
+class ClearShipment(Command):
+    """Its order is confirmed, and can't be cancelled any more: the parcel may leave the house."""
+
+    shipment_id: UUID
 
 
 class DispatchShipment(Command):

@@ -26,6 +26,13 @@ class ShipmentCreated(Event, name="shipping.shipment_created"):
     tracking_number: str
 
 
+class ShipmentCleared(Event, name="shipping.shipment_cleared"):
+    """It may leave the house."""
+
+    shipment_id: UUID
+    order_id: UUID
+
+
 class ShipmentDispatched(Event, name="shipping.shipment_dispatched"):
     shipment_id: UUID
     order_id: UUID
@@ -62,6 +69,7 @@ class RecipientForgotten(Event, name="shipping.recipient_forgotten"):
 ShipmentEvent = (
     ShipmentRequested
     | ShipmentCreated
+    | ShipmentCleared
     | ShipmentDispatched
     | ShipmentDelivered
     | ShipmentCancelled

@@ -5,6 +5,7 @@ from eventing.handlers import handles
 from shipping.aggregates import Shipment
 from shipping.commands import (
     CancelShipment,
+    ClearShipment,
     CreateShipment,
     DeliverShipment,
     DispatchShipment,
@@ -23,6 +24,12 @@ def create_shipment(command: CreateShipment) -> None:
 def record_booking(command: RecordBooking) -> None:
     with store.edit(Shipment, command.shipment_id) as shipment:
         shipment.record_booking(command.tracking_number)
+
+
+@handles
+def clear_shipment(command: ClearShipment) -> None:
+    with store.edit(Shipment, command.shipment_id) as shipment:
+        shipment.clear()
 
 
 @handles

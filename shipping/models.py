@@ -22,6 +22,7 @@ class ShipmentSummary(models.Model):
     tracking_number = models.TextField(default="", db_index=True)
     requested_at = models.DateTimeField()
     created_at = models.DateTimeField(null=True, help_text="When the carrier booked it.")
+    cleared_at = models.DateTimeField(null=True, help_text="When it was free to leave, its order being confirmed.")
     dispatched_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)

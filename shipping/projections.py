@@ -6,6 +6,7 @@ from shipping.events import (
     BookingDiscarded,
     RecipientForgotten,
     ShipmentCancelled,
+    ShipmentCleared,
     ShipmentCreated,
     ShipmentDelivered,
     ShipmentDispatched,
@@ -28,6 +29,8 @@ class ShipmentSummaries(Projection[ShipmentSummary]):
             case ShipmentCreated():
                 row.status, row.created_at = Status.CREATED, record.occurred_at
                 row.tracking_number = event.tracking_number
+            case ShipmentCleared():
+                row.cleared_at = record.occurred_at
             case ShipmentDispatched():
                 row.status, row.dispatched_at = Status.DISPATCHED, record.occurred_at
             case ShipmentDelivered():

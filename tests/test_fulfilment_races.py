@@ -1,7 +1,8 @@
-"""Orders whose events, answers, cancellations and deadlines come in any order that keeps each stream's.
+"""Orders whose events, answers, cancellations, parcels and deadlines come in any order that can be.
 
-Everything is the contexts' own code, handlers and effects included. Only what lies around it is in memory: streams
-in place of the log, and a gateway and a carrier that fall silent as they please.
+Everything is the contexts' own code: handlers, sagas, policies and effects, in both manners of fulfilment. Only what
+lies around it is in memory: streams in place of the log, and a gateway and a carrier that fall silent as they please.
+The conducted order is also played with streams that are seen in any order between them, which no log ever shows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from unittest.mock import patch
 from uuid import UUID
 
 import msgspec
+import pytest
+from hypothesis import event as tally
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,20 +25,22 @@ import payments.effects
 import shipping.effects
 from eventing import store
 from eventing.contact import Contact
-from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, TimedOut
+from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, Saga, TimedOut
 from eventing.effects import EffectSubscription
 from eventing.handlers import handler_of
 from eventing.money import Money
+from eventing.policies import PolicySubscription
 from eventing.records import Stream
 from eventing.sagas import SagaSubscription
 from eventing.subscriptions import subscriptions
 from inventory.aggregates import Reservation, StockItem
 from inventory.aggregates import Status as ReservationStatus
 from inventory.commands import ListStockItem, ReceiveStock
+from inventory.events import StockReleased, StockReserved, StockShipped
 from orders.aggregates import Order
 from orders.aggregates import Status as OrderStatus
 from orders.commands import CancelOrder, PlaceOrder
-from orders.events import Line
+from orders.events import Fulfilment, Line
 from orders.sagas import OrderFulfilment
 from payments.aggregates import Payment
 from payments.aggregates import Status as PaymentStatus
@@ -43,12 +48,16 @@ from payments.commands import Charged, Declined
 from payments.gateway import OutcomeUnknown
 from shipping.aggregates import Shipment
 from shipping.aggregates import Status as ShipmentStatus
-from tests.builders import HEART, LANTERN, ORDER, pounds
+from shipping.commands import DeliverShipment, DispatchShipment
+from tests.builders import HEART, LANTERN, ORDER, PAYMENT, SHIPMENT_ID, pounds
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
+Move = Callable[[], None]
 
 MOST_SILENCES = 3
 CANCEL = CancelOrder(order_id=ORDER, reason="Changed my mind")
+DISPATCH = DispatchShipment(shipment_id=SHIPMENT_ID)
+DELIVER = DeliverShipment(shipment_id=SHIPMENT_ID)
 REFUSAL = Declined(code="card_declined", message="Your card was declined.")
 COVERED = settings(max_examples=1_000, deadline=None)
 
@@ -106,16 +115,45 @@ class Outside:
             raise OutcomeUnknown
 
 
-class World:
-    """The streams, what of them the saga hasn't seen, the jobs that wait, and the saga."""
+class Reader:
+    """A saga or a policy, and what of the log it hasn't seen: in order, or in order of each stream only."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, subscription: SagaSubscription | PolicySubscription, *, by_stream: bool) -> None:
+        self.subscription = subscription
+        self.by_stream = by_stream
+        self.unseen: dict[str, deque[Event]] = defaultdict(deque)
+        self.has_reminder = False
+        self._memory: bytes | None = None
+
+    def hear(self, stream: Stream, event: Event) -> None:
+        if type(event) in self.subscription.events:
+            self.unseen[str(stream) if self.by_stream else "log"].append(event)
+
+    @property
+    def saga(self) -> Saga | None:
+        """As it remembers itself, once it has begun."""
+        if self._memory is None or not isinstance(self.subscription, SagaSubscription):
+            return None
+        return msgspec.json.decode(self._memory, type=self.subscription.saga_class)
+
+    def remember(self, saga: Saga) -> None:
+        self.has_reminder = (self.has_reminder or bool(saga.reminders)) and saga.state not in saga.final
+        saga.reminders = {}
+        self._memory = msgspec.json.encode(saga)
+
+
+class World:
+    """The streams, those who read them, and the jobs that wait."""
+
+    def __init__(self, outside: Outside, *, by_stream: bool = False) -> None:
         self.outside = outside
         self.streams: dict[Stream, list[Event]] = defaultdict(list)
-        self.unseen: dict[Stream, deque[Event]] = defaultdict(deque)
+        self.readers = [
+            Reader(each, by_stream=by_stream)
+            for each in subscriptions()
+            if isinstance(each, SagaSubscription | PolicySubscription)
+        ]
         self.jobs: list[Callable[[], Command | None]] = []
-        self._memory: bytes | None = None
-        self.has_reminder = False
         self._patches = ExitStack()
 
     def __enter__(self) -> Self:
@@ -150,39 +188,53 @@ class World:
     def send(self, command: Command) -> None:
         handler_of(type(command)).function(command)
 
-    def moves(self) -> list[Callable[[], None]]:
-        """What may happen next: the saga sees the next event of some stream, or some job is tried."""
+    def moves(self) -> list[Move]:
+        """What has to happen some time: a reader sees its next event, or some job is tried."""
         return [
-            *(partial(self._see, stream) for stream, events in self.unseen.items() if events),
+            *(
+                partial(self._see, reader, events)
+                for reader in self.readers
+                for events in reader.unseen.values()
+                if events
+            ),
             *(partial(self._perform, job) for job in self.jobs),
         ]
 
-    def remind(self) -> None:
-        self.has_reminder = False
-        self._react(TimedOut(about="deadline"))
+    def reminders(self) -> list[Move]:
+        """The deadlines, which may come at any moment."""
+        return [partial(self._remind, reader) for reader in self.readers if reader.has_reminder]
 
     @property
-    def saga(self) -> OrderFulfilment:
-        """As it remembers itself."""
-        if self._memory is None:
-            return OrderFulfilment(id=ORDER)
-        return msgspec.json.decode(self._memory, type=OrderFulfilment)
+    def sagas(self) -> list[Saga]:
+        """Those that began."""
+        return [reader.saga for reader in self.readers if reader.saga is not None]
+
+    def happened(self, *kinds: type[Event]) -> int:
+        """How often events of these kinds were recorded."""
+        return sum(isinstance(event, kinds) for events in self.streams.values() for event in events)
 
     def _append(self, stream: Stream, event: Event) -> None:
         self.streams[stream].append(event)
+        for reader in self.readers:
+            reader.hear(stream, event)
         for subscription in subscriptions():
-            match subscription:
-                case SagaSubscription(saga_class=saga) if (
-                    saga is OrderFulfilment and type(event) in subscription.events
-                ):
-                    self.unseen[stream].append(event)
-                case EffectSubscription() if type(event) in subscription.events:
-                    self.jobs.append(partial(subscription.function, event))
-                case _:
-                    pass
+            if isinstance(subscription, EffectSubscription) and type(event) in subscription.events:
+                self.jobs.append(partial(subscription.function, event))
 
-    def _see(self, stream: Stream) -> None:
-        self._react(self.unseen[stream].popleft())
+    def _see(self, reader: Reader, events: deque[Event]) -> None:
+        event = events.popleft()
+        match reader.subscription:
+            case SagaSubscription(saga_class=kind):
+                if saga := reader.saga or (kind(id=ORDER) if kind.is_begun_by(event) else None):
+                    self._react(reader, saga, event)
+            case PolicySubscription(function=function):
+                for command in function(event):
+                    self.send(command)
+
+    def _remind(self, reader: Reader) -> None:
+        reader.has_reminder = False
+        if saga := reader.saga:
+            self._react(reader, saga, TimedOut(about="deadline"))
 
     def _perform(self, job: Callable[[], Command | None]) -> None:
         with suppress(OutcomeUnknown):  # it stays, and is tried again
@@ -191,104 +243,171 @@ class World:
             if outcome is not None:
                 self.send(outcome)
 
-    def _react(self, event: Any) -> None:
+    def _react(self, reader: Reader, saga: Saga, event: Any) -> None:
         """As the runtime does: all commands first, a refusal is answered at once, and only its memory is kept."""
-        saga = self.saga
         for command in list(saga.react(event)):
             self._send(saga, command)
-        self.has_reminder = (self.has_reminder or bool(saga.reminders)) and saga.state not in saga.final
-        saga.reminders = {}
-        self._memory = msgspec.json.encode(saga)
-        if saga.state == "COMPENSATED":
-            self._expect_nothing_kept(saga)
+        reader.remember(saga)
+        if isinstance(saga, OrderFulfilment) and saga.state == "COMPENSATED":
+            self._expect_nothing_kept()
 
-    def _send(self, saga: OrderFulfilment, command: Command) -> None:
+    def _send(self, saga: Saga, command: Command) -> None:
         try:
             self.send(command)
         except Rejected as rejection:
             for answer in list(saga.react(CommandRejected(command=command, reason=str(rejection)))):
                 self._send(saga, answer)
 
-    def _expect_nothing_kept(self, saga: OrderFulfilment) -> None:
+    def _expect_nothing_kept(self) -> None:
         assert self.outside.money_kept == 0
-        assert self.load(Payment, saga.payment_id).status in (PaymentStatus.FAILED, PaymentStatus.REFUNDED)
+        assert self.load(Payment, PAYMENT).status in (PaymentStatus.FAILED, PaymentStatus.REFUNDED)
         assert self.load(Reservation, ORDER).status is not ReservationStatus.RESERVED
-        assert self.load(Shipment, saga.shipment_id).status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
+        assert self.load(Shipment, SHIPMENT_ID).status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
         assert self.load(Order, ORDER).status is OrderStatus.CANCELLED
 
 
-def customer_cancels(world: World) -> None:
-    with suppress(Rejected):  # too late
-        world.send(CANCEL)
+def time_is_up(world: World) -> None:
+    for remind in world.reminders():
+        remind()
+
+
+def somebody_asks(world: World, command: Command) -> None:
+    with suppress(Rejected):  # too early, or too late
+        world.send(command)
+
+
+MOMENTS = st.none() | st.integers(0, 40)
+"""A number of moves after which something comes, if it comes at all."""
 
 
 def play(world: World, data: st.DataObject) -> None:
-    """Let things happen until nothing has to any more; a cancellation and the deadline may come at any moment."""
-    whims: list[Callable[[], None]] = [partial(customer_cancels, world)]
+    """Let things happen until nothing has to any more. A cancellation, an impatient warehouse and the deadline come at
+    a moment that nothing else depends on."""
+    coming: list[tuple[int, Move]] = []
+    for command in (CANCEL, DISPATCH, DISPATCH, DELIVER):
+        moment = data.draw(MOMENTS, label=type(command).__name__)
+        if moment is not None:
+            coming.append((moment, partial(somebody_asks, world, command)))
+    deadline = data.draw(MOMENTS, label="deadline")
+    if deadline is not None:
+        coming.append((deadline, partial(time_is_up, world)))
+    coming.sort(key=lambda each: each[0], reverse=True)
+    made = 0
     while True:
         moves = world.moves()
-        possible = [*moves, *whims, *([world.remind] if world.has_reminder else [])]
-        if not moves and (not possible or data.draw(st.booleans(), label="rest in peace")):
+        if coming and (not moves or coming[-1][0] <= made):
+            coming.pop()[1]()
+        elif moves:
+            moves[data.draw(st.integers(0, len(moves) - 1), label="move")]()
+            made += 1
+        else:
             return
-        move = possible[data.draw(st.integers(0, len(possible) - 1), label="move")]
-        if move in whims:
-            whims.remove(move)
-        move()
 
 
+def lines_at(price: str) -> tuple[Line, ...]:
+    return tuple(
+        Line(sku=sku, description="", quantity=quantity, unit_price=pounds(price))
+        for sku, quantity in ((HEART, 6), (LANTERN, 2), (HEART, 6))
+    )
+
+
+def stocked(world: World, *, hearts: int) -> None:
+    for sku, quantity in ((HEART, hearts), (LANTERN, 5)):
+        world.send(ListStockItem(sku=sku, description="", list_price=pounds("1")))
+        if quantity:
+            world.send(ReceiveStock(sku=sku, quantity=quantity))
+
+
+def expect_all_or_nothing(world: World, hearts: int) -> None:
+    """Money that was taken is kept for goods that are there or gone, or was given back, once. Stock that was reserved
+    is still held, has left with the parcel, or was released, once."""
+    outside, order, shipment = world.outside, world.load(Order, ORDER), world.load(Shipment, SHIPMENT_ID)
+    assert order.placed is not None
+    stock = [world.load(StockItem, sku) for sku in (HEART, LANTERN)]
+    reserved, on_hand = [item.reserved for item in stock], [item.on_hand for item in stock]
+    times = [world.happened(kind) for kind in (StockReserved, StockReleased, StockShipped)]
+    match order.status:
+        case OrderStatus.CANCELLED:
+            assert len(outside.charged) == len(outside.refunded) == len(set(outside.refunded.values()))
+            assert (reserved, on_hand) == ([0, 0], [hearts, 5])
+            assert times in ([0, 0, 0], [2, 2, 0])
+            assert shipment.status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
+            assert outside.live_consignments == set()
+        case OrderStatus.CONFIRMED | OrderStatus.SHIPPED | OrderStatus.DELIVERED:
+            assert outside.money_kept == order.placed.total.minor
+            assert outside.refunded == {}
+            assert outside.live_consignments == {shipment.tracking_number}
+            if order.status is OrderStatus.CONFIRMED:
+                assert shipment.status is ShipmentStatus.CREATED
+                assert shipment.cleared
+                assert (reserved, on_hand, times) == ([12, 2], [hearts, 5], [2, 0, 0])
+            else:
+                assert shipment.status.value == {"shipped": "dispatched"}.get(order.status.value, "delivered")
+                assert (reserved, on_hand, times) == ([0, 0], [hearts - 12, 3], [2, 0, 2])
+        case other:
+            raise AssertionError(f"It ended {other.value}, with {world.sagas}.")
+
+
+MANNERS = [
+    pytest.param(Fulfilment.ORCHESTRATED, False, id="orchestrated"),
+    pytest.param(Fulfilment.ORCHESTRATED, True, id="orchestrated, streams in any order"),
+    pytest.param(Fulfilment.CHOREOGRAPHED, False, id="choreographed"),
+]
+
+
+@pytest.mark.parametrize(("fulfilment", "by_stream"), MANNERS)
 @COVERED
 @given(
     data=st.data(),
     price=st.sampled_from(["2.55", "0"]),
-    hearts=st.sampled_from([0, 11, 12, 20]),
-    declines=st.booleans(),
+    hearts=st.sampled_from([20, 12, 11, 0]),
+    declines=st.sampled_from([False, False, False, True]),
 )
-def test_an_order_ends_confirmed_with_everything_or_cancelled_with_nothing(
-    data: st.DataObject, price: str, hearts: int, declines: bool
+def test_an_order_ends_with_everything_or_with_nothing(
+    fulfilment: Fulfilment, by_stream: bool, data: st.DataObject, price: str, hearts: int, declines: bool
 ) -> None:
-    lines = tuple(
-        Line(sku=sku, description="", quantity=quantity, unit_price=pounds(price))
-        for sku, quantity in ((HEART, 6), (LANTERN, 2), (HEART, 6))
-    )
     outside = Outside(lambda: data.draw(st.booleans(), label="silent"), declines=declines)
-    with World(outside) as world:
-        for sku, quantity in ((HEART, hearts), (LANTERN, 5)):
-            world.send(ListStockItem(sku=sku, description="", list_price=pounds("1")))
-            if quantity:
-                world.send(ReceiveStock(sku=sku, quantity=quantity))
-        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines))
+    with World(outside, by_stream=by_stream) as world:
+        stocked(world, hearts=hearts)
+        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines_at(price), fulfilment=fulfilment))
 
         play(world, data)
 
+        expect_all_or_nothing(world, hearts)
         order = world.load(Order, ORDER)
-        assert order.placed is not None
-        reserved = [world.load(StockItem, sku).reserved for sku in (HEART, LANTERN)]
-        shipment = world.load(Shipment, world.saga.shipment_id)
-        match order.status:
-            case OrderStatus.CONFIRMED:
-                assert outside.money_kept == order.placed.total.minor
-                assert outside.refunded == {}
-                assert reserved == [12, 2]
-                assert shipment.status is ShipmentStatus.CREATED
-                assert outside.live_consignments == {shipment.tracking_number}
-                assert world.saga.state == "COMPLETED"
-            case OrderStatus.CANCELLED:
-                assert len(outside.charged) == len(outside.refunded) == len(set(outside.refunded.values()))
-                assert reserved == [0, 0]
-                assert world.load(Reservation, ORDER).status is not ReservationStatus.RESERVED
-                assert shipment.status in (ShipmentStatus.NEW, ShipmentStatus.CANCELLED)
-                assert outside.live_consignments == set()
-                assert world.saga.state == "COMPENSATED"
-            case other:
-                raise AssertionError(f"It ended {other.value}, with the saga {world.saga.state}.")
+        states = [saga.state for saga in world.sagas]
+        if fulfilment is Fulfilment.ORCHESTRATED:
+            assert states == ["COMPENSATED" if order.status is OrderStatus.CANCELLED else "COMPLETED"]
+        else:
+            assert len(states) == 4
+            assert set(states) <= {"COMPENSATED"} if order.status is OrderStatus.CANCELLED else {"COMPLETED"}
+        tally(f"{order.status.value}, {'money given back' if outside.refunded else 'no money given back'}")
 
 
-def test_undisturbed_an_order_is_confirmed() -> None:
+@pytest.mark.parametrize("fulfilment", Fulfilment)
+def test_undisturbed_an_order_is_delivered(fulfilment: Fulfilment) -> None:
     with World(Outside(lambda: False, declines=False)) as world:
-        world.send(ListStockItem(sku=HEART, description="", list_price=pounds("1")))
-        world.send(ReceiveStock(sku=HEART, quantity=1))
-        line = Line(sku=HEART, description="", quantity=1, unit_price=pounds("1"))
-        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=(line,)))
+        stocked(world, hearts=12)
+        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines_at("1"), fulfilment=fulfilment))
+        for command in (None, DISPATCH, DELIVER):
+            if command:
+                world.send(command)
+            while moves := world.moves():
+                moves[0]()
+            expect_all_or_nothing(world, 12)
+        assert world.load(Order, ORDER).status is OrderStatus.DELIVERED
+
+
+@pytest.mark.parametrize("fulfilment", Fulfilment)
+def test_a_parcel_stays_in_the_house_until_its_order_can_not_be_cancelled_any_more(fulfilment: Fulfilment) -> None:
+    with World(Outside(lambda: False, declines=False)) as world:
+        stocked(world, hearts=12)
+        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines_at("1"), fulfilment=fulfilment))
+        while world.load(Shipment, SHIPMENT_ID).status is not ShipmentStatus.CREATED:
+            world.moves()[0]()
+        with pytest.raises(Rejected, match="isn't cleared yet"):
+            world.send(DISPATCH)
+        somebody_asks(world, CANCEL)
         while moves := world.moves():
             moves[0]()
-        assert world.load(Order, ORDER).status is OrderStatus.CONFIRMED
+        expect_all_or_nothing(world, 12)

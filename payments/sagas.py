@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eventing.domain import Command, CommandRejected, Event, Saga
+from eventing.sagas import saga
+from orders.events import Fulfilment, OrderCancelled, OrderPlaced
+from payments.commands import ProcessPayment, RefundPayment, payment_of
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+
+
+@saga
+class OrderPayment(Saga):
+    """Choreography: take the money for an order, and give it back should the order be cancelled.
+
+    A cancellation may come while it isn't known whether money was taken; it's given back once it turns out that it was.
+    """
+
+    begins_with = OrderPlaced
+    correlation = "order_id"
+
+    order_cancelled: bool = False
+    reason: str = ""
+
+    @classmethod
+    def is_begun_by(cls, event: Event) -> bool:
+        """Orders that nobody conducts."""
+        return isinstance(event, OrderPlaced) and event.fulfilment is Fulfilment.CHOREOGRAPHED
+
+    def react(
+        self,
+        event: OrderPlaced | OrderCancelled | PaymentCompleted | PaymentFailed | PaymentRefunded | CommandRejected,
+    ) -> Iterator[Command]:
+        match event:
+            case OrderPlaced():
+                self.state = "PAYMENT_PENDING"
+                yield ProcessPayment(
+                    payment_id=payment_of(self.id), order_id=self.id, amount=event.total, method=event.payment_method
+                )
+            case PaymentCompleted():
+                self.state = "COMPLETED"
+                if self.order_cancelled:
+                    yield from self._give_back()
+            case OrderCancelled():
+                self.order_cancelled = True
+                if self.state == "COMPLETED":
+                    yield from self._give_back()
+            case PaymentFailed() | PaymentRefunded():
+                self.state = "COMPENSATED"
+            case CommandRejected(command=ProcessPayment()):
+                self.state, self.reason = "COMPENSATED", event.reason
+            case CommandRejected():
+                self.state, self.reason = "FAILED", f"{type(event.command).__name__} was refused: {event.reason}"
+
+    def _give_back(self) -> Iterator[Command]:
+        self.state = "COMPENSATING"
+        yield RefundPayment(payment_id=payment_of(self.id))
