@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from eventing.kinds import aggregates, emitted_by
 from eventing.policies import PolicySubscription
 from eventing.records import event_classes
 from eventing.sagas import SagaSubscription
-from eventing.subscriptions import Subscription, name_of, subscriptions
+from eventing.subscriptions import Subscription, name_of, subscription_named, subscriptions
 
 T = TypeVar("T")
 
@@ -46,10 +46,15 @@ class EventMap(msgspec.Struct, frozen=True, kw_only=True):
     events: list[EventNode]
 
 
-def event_map() -> EventMap:
-    """The map of the program as it is loaded."""
-    senders = {each.name: sent_by(each) for each in subscriptions()}
-    commands = {*handlers(), *(command for sent in senders.values() for command in sent)}
+def event_map(*, only: Sequence[str] = ()) -> EventMap:
+    """The map of the program as it is loaded; or of what a few subscriptions consume and send, and no more.
+
+    Raises UnknownSubscription."""
+    consumers = [subscription_named(name) for name in only] or subscriptions()
+    senders = {each.name: sent_by(each) for each in consumers}
+    sent = {command for sent in senders.values() for command in sent}
+    commands = sent if only else sent | handlers().keys()
+    consumed = {event for each in consumers for event in each.events}
     return EventMap(
         commands=[
             CommandNode(
@@ -70,9 +75,10 @@ def event_map() -> EventMap:
                 stored_name=event.stored_name,
                 version=event.schema_version,
                 emitted_by=sorted(name_of(kind) for kind in aggregates() if event in emitted_by(kind)),
-                consumed_by=[each.name for each in subscriptions() if event in each.events],
+                consumed_by=[each.name for each in consumers if event in each.events],
             )
             for event in sorted(event_classes(), key=name_of)
+            if event in consumed or not only
         ],
     )
 

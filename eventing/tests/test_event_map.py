@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from eventing.event_map import event_map
 
@@ -20,6 +20,23 @@ def test_the_map_tells_who_sends_and_handles_each_command() -> None:
     assert commands["eventing.PayIn"].handled_by == ["eventing.pay_in"]
     assert commands["eventing.PayIn"].asked_of == ["eventing.Account"]
     assert commands["eventing.OpenAccount"].sent_by == []
+
+
+def test_the_map_of_one_subscription_has_what_it_consumes_and_sends() -> None:
+    found = event_map(only=["eventing.Welcome"])
+    assert [each.event for each in found.events] == [
+        "eventing.AccountClosed",
+        "eventing.AccountOpened",
+        "eventing.MoneyPaidIn",
+    ]
+    assert {name for each in found.events for name in each.consumed_by} == {"eventing.Welcome"}
+    assert [each.command for each in found.commands] == ["eventing.CloseAccount", "eventing.PayIn"]
+
+
+def test_a_subscription_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(CommandError, match=r"no subscription named 'eventing\.Welcom'") as raised:
+        call_command("event_map", "--only", "eventing.Welcom")
+    assert raised.value.returncode == 2
 
 
 def test_the_map_is_printed_as_text(capsys: pytest.CaptureFixture[str]) -> None:

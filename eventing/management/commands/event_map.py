@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from eventing.event_map import EventMap, event_map
+from eventing.subscriptions import UnknownSubscription
 
 
 class Command(BaseCommand):
@@ -20,8 +21,15 @@ class Command(BaseCommand):
         form.add_argument("--mermaid", action="store_true", help="as a Mermaid flow chart, for Markdown")
         form.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
-    def handle(self, *args: Any, mermaid: bool, json: bool, **options: Any) -> None:
-        flow = event_map()
+        parser.add_argument(
+            "--only", nargs="+", default=[], metavar="SUBSCRIPTION", help="what these consume and send, and no more"
+        )
+
+    def handle(self, *args: Any, mermaid: bool, json: bool, only: list[str], **options: Any) -> None:
+        try:
+            flow = event_map(only=only)
+        except UnknownSubscription as error:
+            raise CommandError(str(error), returncode=2) from error
         if json:
             self.stdout.write(msgspec.json.encode(flow).decode())
         else:
