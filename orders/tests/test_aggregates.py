@@ -13,12 +13,14 @@ from eventing.money import Money
 from orders.aggregates import Order, Status
 from orders.events import (
     BuyerForgotten,
+    Fulfilment,
     Line,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
     OrderPlaced,
     OrderShipped,
+    OrderStatusChanged,
 )
 from tests.builders import CUSTOMER, HEART, LINES, ORDER, PLACED, pounds
 
@@ -183,9 +185,39 @@ def test_an_order_knows_its_buyer_until_the_buyer_is_forgotten() -> None:
     assert order.placed.contact == ADA
     order.forget_buyer()
     order.forget_buyer()
-    assert order.recorded == [msgspec.structs.replace(PLACED, contact=ADA), BuyerForgotten(order_id=ORDER)]
+    assert [type(event) for event in order.recorded] == [OrderPlaced, OrderStatusChanged, BuyerForgotten]
     assert order.placed == PLACED
     assert order.status is Status.PLACED
+
+
+def test_each_change_of_status_is_notified_by_id_and_version_to_a_buyer_who_can_be_told() -> None:
+    order = Order(ORDER)
+    order.place(CUSTOMER, LINES, "536365", "tok_visa", ADA)
+    order.confirm()
+    order.confirm()
+    order.mark_shipped()
+    order.mark_delivered()
+    told = [event for event in order.recorded if isinstance(event, OrderStatusChanged)]
+    assert told == [OrderStatusChanged(order_id=ORDER, version=version) for version in (1, 3, 5, 7)]
+
+
+def test_who_left_no_address_or_was_forgotten_is_not_told() -> None:
+    order = Order(ORDER)
+    order.place(CUSTOMER, LINES, "", "tok_visa", Contact(name="Ada Lovelace"))
+    order.confirm()
+    assert [type(event) for event in order.recorded] == [OrderPlaced, OrderConfirmed]
+    forgotten = Order(ORDER)
+    forgotten.place(CUSTOMER, LINES, "", "tok_visa", ADA)
+    forgotten.forget_buyer()
+    forgotten.cancel("Changed my mind")
+    assert type(forgotten.recorded[-1]) is OrderCancelled
+
+
+def test_an_order_placed_again_is_fulfilled_as_it_was_to_be_first() -> None:
+    order = Order(ORDER)
+    for fulfilment in Fulfilment:
+        order.place(CUSTOMER, LINES, "536365", "tok_visa", None, fulfilment)
+    assert order.recorded == [PLACED]
 
 
 def test_an_order_that_was_never_placed_has_no_buyer_to_forget() -> None:

@@ -385,7 +385,7 @@ def test_of_very_many_bad_fields_the_first_are_listed(ann: APIClient) -> None:
     answer = place(ann, lines=[{}] * 5000)
 
     assert len(answer.json()["errors"]) == 100
-    assert answer.json()["detail"] == "15,000 things have to be corrected; the first 100 are listed."
+    assert answer.json()["detail"] == "10,000 things have to be corrected; the first 100 are listed."
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "No\0", 17, None, ["No"]])

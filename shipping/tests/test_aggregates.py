@@ -12,6 +12,7 @@ from shipping.events import (
     BookingDiscarded,
     RecipientForgotten,
     ShipmentCancelled,
+    ShipmentCleared,
     ShipmentDelivered,
     ShipmentDispatched,
     ShipmentRequested,
@@ -19,11 +20,13 @@ from shipping.events import (
 from tests.builders import CUSTOMER, ORDER, SHIPMENT, SHIPMENT_CANCELLED, SHIPMENT_ID
 
 REQUESTED = ShipmentRequested(shipment_id=SHIPMENT_ID, order_id=ORDER)
+CLEARED = ShipmentCleared(shipment_id=SHIPMENT_ID, order_id=ORDER)
 DISPATCHED = ShipmentDispatched(shipment_id=SHIPMENT_ID, order_id=ORDER)
 DELIVERED = ShipmentDelivered(shipment_id=SHIPMENT_ID, order_id=ORDER)
 CANCELLED_EARLY = ShipmentCancelled(shipment_id=SHIPMENT_ID, order_id=ORDER, tracking_number="")
 DISCARDED = BookingDiscarded(shipment_id=SHIPMENT_ID, order_id=ORDER, tracking_number="WB1")
 
+clear: Callable[[Shipment], None] = Shipment.clear
 dispatch: Callable[[Shipment], None] = Shipment.dispatch
 deliver: Callable[[Shipment], None] = Shipment.deliver
 cancel: Callable[[Shipment], None] = Shipment.cancel
@@ -49,8 +52,9 @@ def shipment_after(*events: Any) -> Shipment:
     [
         ([], request, REQUESTED),
         ([REQUESTED], book, SHIPMENT),
-        ([REQUESTED, SHIPMENT], dispatch, DISPATCHED),
-        ([REQUESTED, SHIPMENT, DISPATCHED], deliver, DELIVERED),
+        ([REQUESTED, SHIPMENT], clear, CLEARED),
+        ([REQUESTED, SHIPMENT, CLEARED], dispatch, DISPATCHED),
+        ([REQUESTED, SHIPMENT, CLEARED, DISPATCHED], deliver, DELIVERED),
         ([REQUESTED], cancel, CANCELLED_EARLY),
         ([REQUESTED, SHIPMENT], cancel, SHIPMENT_CANCELLED),
         ([REQUESTED, CANCELLED_EARLY], book, DISCARDED),
@@ -76,11 +80,16 @@ def test_a_booking_repeated_after_the_cancellation_is_known_already() -> None:
     [
         ([], book, "was never requested"),
         ([], cancel, "that is not requested yet can't be cancelled"),
+        ([], clear, "that is not requested yet can't be cleared"),
+        ([REQUESTED], clear, "that is requested can't be cleared"),
+        ([REQUESTED, CANCELLED_EARLY], clear, "that is cancelled can't be cleared"),
         ([REQUESTED], dispatch, "that is requested can't be dispatched"),
+        ([REQUESTED, SHIPMENT], dispatch, "leaves the house once its order is confirmed"),
+        ([REQUESTED, SHIPMENT, CLEARED], cancel, "order of this shipment is confirmed, so it can't be cancelled"),
         ([REQUESTED, CANCELLED_EARLY], dispatch, "that is cancelled can't be dispatched"),
         ([REQUESTED, SHIPMENT], deliver, "that is created can't be delivered"),
-        ([REQUESTED, SHIPMENT, DISPATCHED], cancel, "that is dispatched can't be cancelled"),
-        ([REQUESTED, SHIPMENT, DISPATCHED, DELIVERED], cancel, "that is delivered can't be cancelled"),
+        ([REQUESTED, SHIPMENT, CLEARED, DISPATCHED], cancel, "that is dispatched can't be cancelled"),
+        ([REQUESTED, SHIPMENT, CLEARED, DISPATCHED, DELIVERED], cancel, "that is delivered can't be cancelled"),
     ],
 )
 def test_a_step_out_of_order_is_refused(before: list[Any], ask: Callable[[Shipment], None], complaint: str) -> None:
