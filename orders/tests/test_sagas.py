@@ -8,8 +8,8 @@ from eventing.contact import Contact
 from eventing.domain import Command, CommandRejected, TimedOut
 from inventory.commands import ReleaseReservation, ReserveInventory
 from orders.commands import CancelOrder, ConfirmOrder
-from orders.events import BuyerForgotten
-from orders.sagas import OrderFulfilment
+from orders.events import BuyerForgotten, OrderConfirmed
+from orders.sagas import OrderFulfilment, OrderOutcome
 from payments.commands import ProcessPayment, RefundPayment
 from shipping.commands import CancelShipment, CreateShipment
 from tests.builders import (
@@ -223,3 +223,33 @@ def test_a_shipment_that_somebody_cancels_by_hand_ends_the_order() -> None:
         REFUND,
         cancel_because("The shipment was cancelled"),
     ]
+
+
+def outcome(*events: Any) -> tuple[list[Command], str]:
+    """What the last of these events makes the choreographed order ask for, and its state then."""
+    saga, commands = OrderOutcome(id=ORDER), list[Command]()
+    for event in events:
+        commands = list(saga.react(event))
+    return commands, saga.state
+
+
+def test_left_to_choreography_an_order_only_watches_until_its_parcel_is_booked() -> None:
+    assert outcome(PLACED) == ([], "PAYMENT_PENDING")
+    assert outcome(PLACED, PAID) == ([], "INVENTORY_PENDING")
+    assert outcome(PLACED, PAID, RESERVED) == ([], "SHIPPING_PENDING")
+    assert outcome(PLACED, PAID, RESERVED, SHIPMENT) == ([CONFIRM], "SHIPPING_PENDING")
+    assert outcome(PLACED, PAID, RESERVED, SHIPMENT, OrderConfirmed(order_id=ORDER)) == ([], "COMPLETED")
+
+
+def test_left_to_choreography_an_order_is_cancelled_by_the_first_step_that_fails() -> None:
+    declined = cancel_because("Payment failed: Your card was declined.")
+    assert outcome(PLACED, DECLINED) == ([declined], "COMPENSATING")
+    missing = cancel_because("Out of stock: 71053 (2 wanted, 1 available)")
+    assert outcome(PLACED, PAID, OUT_OF_STOCK) == ([missing], "COMPENSATING")
+    assert outcome(PLACED, DEADLINE) == ([cancel_because("It could not be fulfilled in time")], "COMPENSATING")
+    assert outcome(PLACED, DEADLINE, CANCELLED) == ([], "COMPENSATED")
+
+
+def test_left_to_choreography_a_cancelled_order_asks_for_nothing_more() -> None:
+    for late in (PAID, RESERVED, SHIPMENT, DECLINED, REFUNDED, RELEASED, SHIPMENT_CANCELLED, DEADLINE):
+        assert outcome(PLACED, CANCELLED, late) == ([], "COMPENSATED")

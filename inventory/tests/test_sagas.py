@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+from eventing.domain import Command, CommandRejected
+from inventory.commands import ReleaseReservation, ReserveInventory
+from inventory.sagas import OrderStock
+from tests.builders import CANCELLED, ORDER, OUT_OF_STOCK, PAID, PLACED, RELEASED, RESERVED, WANTED
+
+RESERVE = ReserveInventory(order_id=ORDER, lines=WANTED)
+RELEASE = ReleaseReservation(order_id=ORDER)
+
+
+def story(*events: Any) -> tuple[list[Command], str]:
+    """What the last of these events makes the saga ask for, and its state then."""
+    saga, commands = OrderStock(id=ORDER), list[Command]()
+    for event in events:
+        commands = list(saga.react(event))
+    return commands, saga.state
+
+
+def test_stock_is_held_article_by_article_once_the_order_is_paid_for() -> None:
+    assert story(PLACED) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, PAID) == ([RESERVE], "INVENTORY_PENDING")
+    assert story(PLACED, PAID, RESERVED) == ([], "COMPLETED")
+
+
+def test_for_an_order_that_is_cancelled_before_it_is_paid_nothing_is_held() -> None:
+    assert story(PLACED, CANCELLED, PAID) == ([], "COMPENSATED")
+
+
+def test_what_is_held_is_let_go_of_when_the_order_is_cancelled() -> None:
+    assert story(PLACED, PAID, RESERVED, CANCELLED) == ([RELEASE], "COMPENSATING")
+    assert story(PLACED, PAID, CANCELLED) == ([RELEASE], "COMPENSATING")
+    assert story(PLACED, PAID, CANCELLED, RESERVED) == ([], "COMPENSATING")
+    assert story(PLACED, PAID, CANCELLED, RESERVED, RELEASED) == ([], "COMPENSATED")
+
+
+def test_of_stock_that_is_missing_nothing_is_let_go_of() -> None:
+    assert story(PLACED, PAID, OUT_OF_STOCK, CANCELLED) == ([], "COMPENSATED")
+
+
+def test_a_release_that_is_refused_is_left_to_a_person() -> None:
+    refused = CommandRejected(command=RELEASE, reason="No.")
+    assert story(PLACED, PAID, RESERVED, CANCELLED, refused) == ([], "FAILED")

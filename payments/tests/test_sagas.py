@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventing.domain import Command, CommandRejected
+from orders.events import Fulfilment
+from payments.commands import ProcessPayment, RefundPayment
+from payments.sagas import OrderPayment
+from tests.builders import CANCELLED, DECLINED, ORDER, PAID, PAYMENT, PLACED, REFUNDED, TOTAL
+
+REFUND = RefundPayment(payment_id=PAYMENT)
+
+
+def story(*events: Any) -> tuple[list[Command], str]:
+    """What the last of these events makes the saga ask for, and its state then."""
+    saga, commands = OrderPayment(id=ORDER), list[Command]()
+    for event in events:
+        commands = list(saga.react(event))
+    return commands, saga.state
+
+
+def test_it_sees_to_orders_that_nobody_conducts() -> None:
+    assert not OrderPayment.is_begun_by(PLACED)
+    assert OrderPayment.is_begun_by(msgspec.structs.replace(PLACED, fulfilment=Fulfilment.CHOREOGRAPHED))
+
+
+def test_a_placed_order_is_to_be_paid_for() -> None:
+    asked = ProcessPayment(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, method="tok_visa")
+    assert story(PLACED) == ([asked], "PAYMENT_PENDING")
+
+
+def test_money_is_given_back_when_the_order_is_cancelled_however_early() -> None:
+    assert story(PLACED, PAID, CANCELLED) == ([REFUND], "COMPENSATING")
+    assert story(PLACED, CANCELLED) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, CANCELLED, PAID) == ([REFUND], "COMPENSATING")
+    assert story(PLACED, CANCELLED, PAID, REFUNDED) == ([], "COMPENSATED")
+
+
+def test_of_a_declined_payment_nothing_is_given_back() -> None:
+    assert story(PLACED, DECLINED, CANCELLED) == ([], "COMPENSATED")
+
+
+def test_a_refund_that_is_refused_is_left_to_a_person() -> None:
+    refused = CommandRejected(command=REFUND, reason="No.")
+    assert story(PLACED, PAID, CANCELLED, refused) == ([], "FAILED")
