@@ -173,7 +173,9 @@ def test_everything_reads_as_forgotten(admin_client: Client) -> None:
     history = api.get(f"/api/v1/orders/{order}/history").json()["results"]
     assert [each["type"] for each in history] == [
         "orders.order_placed",
+        "orders.order_status_changed",
         "orders.order_confirmed",
+        "orders.order_status_changed",
         "orders.buyer_forgotten",
     ]
     assert history[0]["data"]["contact"] is None
