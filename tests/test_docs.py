@@ -25,6 +25,15 @@ def test_the_event_map_is_the_one_that_the_code_prints() -> None:
     assert found[1].splitlines() == own, "Write it anew: python manage.py event_map --mermaid"
 
 
+def test_the_maps_of_fulfilment_are_the_ones_that_the_code_prints() -> None:
+    page = (ROOT / "docs" / "fulfilment.md").read_text()
+    maps = re.findall(r"`manage.py event_map --mermaid --only ([^`]+)`\n\n```mermaid\n(.*?)```", page, re.DOTALL)
+
+    assert len(maps) == 3
+    for only, shown in maps:
+        assert shown.splitlines() == list(as_mermaid(event_map(only=only.split()))), f"Write it anew, for {only}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text()):
