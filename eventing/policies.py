@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Iterator[Command]])
 def policy(function: F) -> F: ...
 @overload
 def policy(*, partitions: int) -> Callable[[F], F]: ...
-def policy(function: F | None = None, *, partitions: int = 4) -> Any:
+def policy(function: F | None = None, *, partitions: int = 1) -> Any:
     """Let a function answer each event that its parameter ``event`` is annotated with by the commands that it yields.
 
     A command that is refused parks the event, for a person to see.
