@@ -71,11 +71,15 @@ class Listing(ReadModel[Row]):
     consuming = "rows"
 
     rows: Callable[..., Iterator[Row]]
-    """The rows that come with the ``event``."""
+    """The rows that come with the ``event``. A second parameter, ``record``, brings times and versions."""
 
     def project(self, records: Sequence[Record]) -> None:
         """Insert the rows of the batch with one statement."""
-        insert(self.model, [row for record in records for row in self.rows(record.event)])
+        if accepts(self.rows, "record"):
+            rows = [row for record in records for row in self.rows(record.event, record)]
+        else:
+            rows = [row for record in records for row in self.rows(record.event)]
+        insert(self.model, rows)
 
 
 class ProjectionSubscription(Subscription):

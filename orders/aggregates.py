@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from uuid import UUID
 
@@ -10,9 +11,11 @@ from eventing.contact import Contact, check_contact
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money, exponent
 from eventing.text import check_text
+from orders.commands import ReturnLine
 from orders.events import (
     BuyerForgotten,
     Fulfilment,
+    ItemsReturned,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -21,6 +24,7 @@ from orders.events import (
     OrderPlaced,
     OrderShipped,
     OrderStatusChanged,
+    ReturnedLine,
 )
 
 MOST_LINES = 5_000
@@ -46,6 +50,11 @@ class Order(Aggregate[OrderEvent], category="order"):
     status = Status.NEW
     placed: OrderPlaced | None = None
     buyer_forgotten = False
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(id)
+        self.returns: dict[UUID, ItemsReturned] = {}
+        self.returned = Counter[int]()  # units, by the line's number
 
     def place(
         self,
@@ -117,6 +126,38 @@ class Order(Aggregate[OrderEvent], category="order"):
             case Status.NEW | Status.PLACED | Status.CONFIRMED | Status.CANCELLED:
                 raise Rejected(f"An order that is {self.status.value} can't be delivered, only one that is shipped.")
 
+    def return_items(self, return_id: UUID, lines: Sequence[ReturnLine], reason: str) -> None:
+        """Asked twice with the same contents, the goods come back once. What is refunded is what was paid for them, so
+        it's never more than the order's total."""
+        check_text("The reason", reason, LONGEST_REASON, blank=False)
+        match self.status, self.placed:
+            case ((Status.SHIPPED | Status.DELIVERED), OrderPlaced() as placed):
+                back = tuple(_lines_back(lines, placed.lines))
+            case _:
+                raise Rejected(
+                    f"Nothing can come back of an order that is {self.status.value}, only of one that is shipped or "
+                    "delivered."
+                )
+        returned = ItemsReturned(
+            order_id=self.id,
+            return_id=return_id,
+            lines=back,
+            refund=Money.sum(line.unit_price * line.quantity for line in back),
+            reason=reason,
+        )
+        if known := self.returns.get(return_id):
+            if known != returned:
+                raise Rejected(f"Return {return_id} has other contents already: give the new one its own id.")
+            return
+        for line in back:
+            ordered, before = placed.lines[line.number - 1].quantity, self.returned[line.number]
+            if line.quantity > ordered - before:
+                raise Rejected(
+                    f"Line {line.number} has {ordered:,} units of {line.sku}, of which {before:,} have come back: "
+                    f"{line.quantity:,} more can't."
+                )
+        self.record(returned)
+
     def forget_buyer(self) -> None:
         if self.placed is not None and not self.buyer_forgotten:
             self.record(BuyerForgotten(order_id=self.id))
@@ -139,6 +180,10 @@ class Order(Aggregate[OrderEvent], category="order"):
                 self.status = Status.SHIPPED
             case OrderDelivered():
                 self.status = Status.DELIVERED
+            case ItemsReturned():
+                self.returns[event.return_id] = event
+                for line in event.lines:
+                    self.returned[line.number] += line.quantity
             case BuyerForgotten() if self.placed:
                 self.placed, self.buyer_forgotten = msgspec.structs.replace(self.placed, contact=None), True
             case OrderStatusChanged() | BuyerForgotten():
@@ -165,6 +210,23 @@ def _check_lines(lines: Sequence[Line]) -> None:
             )
         if line.unit_price.minor < 0:
             raise Rejected(f"Line {number}: a unit price is 0 or more, not {line.unit_price}.")
+
+
+def _lines_back(lines: Sequence[ReturnLine], ordered: Sequence[Line]) -> Iterator[ReturnedLine]:
+    """The lines with what they were ordered as, in the order's own order, so that the same return is always equal."""
+    if not lines:
+        raise Rejected("A return has at least one line; this one has none.")
+    seen = set[int]()
+    for line in sorted(lines, key=lambda line: line.number):
+        if not 1 <= line.number <= len(ordered):
+            raise Rejected(f"The order has no line {line.number}: its lines are numbered from 1 to {len(ordered):,}.")
+        if line.number in seen:
+            raise Rejected(f"Line {line.number} is given twice: give it once, with all units that came back.")
+        if line.quantity < 1:
+            raise Rejected(f"Line {line.number}: a quantity is 1 or more, not {line.quantity:,}.")
+        seen.add(line.number)
+        was = ordered[line.number - 1]
+        yield ReturnedLine(number=line.number, sku=was.sku, quantity=line.quantity, unit_price=was.unit_price)
 
 
 def _total(lines: Sequence[Line]) -> Money:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import Command
+from eventing.domain import Command, Value
 from orders.events import Fulfilment, Line
 
 
@@ -37,6 +37,22 @@ class MarkOrderShipped(Command):
 
 class MarkOrderDelivered(Command):
     order_id: UUID
+
+
+class ReturnLine(Value):
+    """So many units of an order's line; ``number`` is the line's place in the order, from 1."""
+
+    number: int
+    quantity: int
+
+
+class ReturnItems(Command):
+    """Take goods of a shipped order back. ``return_id`` tells the return from others of the order."""
+
+    order_id: UUID
+    return_id: UUID
+    lines: tuple[ReturnLine, ...]
+    reason: str
 
 
 class ForgetBuyer(Command):

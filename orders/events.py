@@ -58,6 +58,26 @@ class OrderDelivered(Event, name="orders.order_delivered"):
     order_id: UUID
 
 
+class ReturnedLine(Value):
+    """So many units of an order's line that came back; ``number`` is the line's place in the order, from 1."""
+
+    number: int
+    sku: str
+    quantity: int
+    unit_price: Money
+
+
+class ItemsReturned(Event, name="orders.items_returned"):
+    """Goods of a shipped order came back. ``refund`` is what was paid for them, and ``return_id`` is the return's name
+    within its order."""
+
+    order_id: UUID
+    return_id: UUID
+    lines: tuple[ReturnedLine, ...]
+    refund: Money
+    reason: str
+
+
 class OrderStatusChanged(Event, name="orders.order_status_changed"):
     """A notification, and no more than that: who wants to know what changed asks for the order, of this ``version`` or
     a later one. For orders whose buyer left an address to be told at."""
@@ -73,5 +93,12 @@ class BuyerForgotten(Event, name="orders.buyer_forgotten"):
 
 
 OrderEvent = (
-    OrderPlaced | OrderConfirmed | OrderCancelled | OrderShipped | OrderDelivered | OrderStatusChanged | BuyerForgotten
+    OrderPlaced
+    | OrderConfirmed
+    | OrderCancelled
+    | OrderShipped
+    | OrderDelivered
+    | ItemsReturned
+    | OrderStatusChanged
+    | BuyerForgotten
 )

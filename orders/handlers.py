@@ -12,6 +12,7 @@ from orders.commands import (
     MarkOrderDelivered,
     MarkOrderShipped,
     PlaceOrder,
+    ReturnItems,
 )
 from orders.events import Fulfilment
 
@@ -51,6 +52,12 @@ def mark_order_shipped(command: MarkOrderShipped) -> None:
 def mark_order_delivered(command: MarkOrderDelivered) -> None:
     with store.edit(Order, command.order_id) as order:
         order.mark_delivered()
+
+
+@handles
+def return_items(command: ReturnItems) -> None:
+    with store.edit(Order, command.order_id) as order:
+        order.return_items(command.return_id, command.lines, command.reason)
 
 
 @handles

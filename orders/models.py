@@ -26,6 +26,10 @@ class OrderSummary(models.Model):
     total_minor = models.BigIntegerField()
     line_count = models.IntegerField()
     units = models.BigIntegerField()
+    returned_units = models.BigIntegerField(default=0, db_default=0)
+    refunded_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="What was paid for the units that came back."
+    )
     payment_method = models.TextField()
     contact_name = models.TextField(default="", db_default="")
     contact_email = models.TextField(default="", db_default="")
@@ -49,6 +53,7 @@ class OrderSummary(models.Model):
 
     class Meta:
         verbose_name_plural = "order summaries"
+        permissions = [("return_items", "Can register that goods of an order came back")]
         ordering = ["-placed_at", "order_id"]
         indexes = [
             models.Index(fields=["-placed_at", "order_id"], name="orders_summary_newest"),
@@ -82,6 +87,48 @@ class OrderLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.order_id} {self.number}: {self.quantity} of {self.sku}"
+
+
+class Return(models.Model):
+    """Goods of an order that came back together."""
+
+    id = models.UUIDField(primary_key=True, help_text="The event's.")
+    order_id = models.UUIDField()
+    return_id = models.UUIDField(db_index=True, help_text="Its name within the order.")
+    reason = models.TextField()
+    line_count = models.IntegerField()
+    units = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    refund_minor = models.BigIntegerField()
+    returned_at = models.DateTimeField()
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-returned_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["order_id", "return_id"], name="orders_return_once")]
+        indexes = [models.Index(fields=["-returned_at", "id"], name="orders_return_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.order_id}: {self.units} units, {self.reason}"
+
+
+class ReturnedLine(models.Model):
+    """Units of one line of an order that came back with a return."""
+
+    pk = models.CompositePrimaryKey("order_id", "return_id", "number")
+    order_id = models.UUIDField()
+    return_id = models.UUIDField()
+    number = models.IntegerField()
+    sku = models.TextField(db_index=True)
+    quantity = models.IntegerField()
+    currency = models.CharField(max_length=3)
+    unit_price_minor = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["order_id", "return_id", "number"]
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.number}: {self.quantity} of {self.sku} back"
 
 
 class Article(models.Model):

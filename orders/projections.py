@@ -8,6 +8,7 @@ from eventing.records import Record
 from inventory.events import StockItemListed
 from orders.events import (
     BuyerForgotten,
+    ItemsReturned,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
@@ -16,7 +17,7 @@ from orders.events import (
     OrderShipped,
     OrderStatusChanged,
 )
-from orders.models import Article, CustomerOrder, OrderLine, OrderSummary, Status
+from orders.models import Article, CustomerOrder, OrderLine, OrderSummary, Return, ReturnedLine, Status
 
 
 class OrderSummaries(Projection[OrderSummary]):
@@ -45,6 +46,9 @@ class OrderSummaries(Projection[OrderSummary]):
                 row.status, row.shipped_at = Status.SHIPPED, record.occurred_at
             case OrderDelivered():
                 row.status, row.delivered_at = Status.DELIVERED, record.occurred_at
+            case ItemsReturned():
+                row.returned_units += sum(line.quantity for line in event.lines)
+                row.refunded_minor += event.refund.minor
             case BuyerForgotten():
                 row.buyer_forgotten_at = record.occurred_at
                 _show(None, row)
@@ -97,8 +101,46 @@ class CustomerOrders(Projection[CustomerOrder]):
                 row.status = Status.SHIPPED
             case OrderDelivered():
                 row.status = Status.DELIVERED
-            case BuyerForgotten() | OrderStatusChanged():
-                pass  # the customer's own list doesn't say who the customer is
+            case ItemsReturned() | BuyerForgotten() | OrderStatusChanged():
+                pass  # the customer's own list shows what was ordered, and doesn't say who the customer is
+
+
+class Returns(Listing[Return]):
+    """One row a return."""
+
+    key = "order_id"
+
+    def rows(self, event: ItemsReturned, record: Record) -> Iterator[Return]:
+        yield Return(
+            id=record.id,
+            order_id=event.order_id,
+            return_id=event.return_id,
+            reason=event.reason,
+            line_count=len(event.lines),
+            units=sum(line.quantity for line in event.lines),
+            currency=event.refund.currency,
+            refund_minor=event.refund.minor,
+            returned_at=record.occurred_at,
+            recorded_at=record.recorded_at,
+        )
+
+
+class ReturnedLines(Listing[ReturnedLine]):
+    """The lines of every return."""
+
+    key = "order_id"
+
+    def rows(self, event: ItemsReturned) -> Iterator[ReturnedLine]:
+        for line in event.lines:
+            yield ReturnedLine(
+                order_id=event.order_id,
+                return_id=event.return_id,
+                number=line.number,
+                sku=line.sku,
+                quantity=line.quantity,
+                currency=line.unit_price.currency,
+                unit_price_minor=line.unit_price.minor,
+            )
 
 
 class Articles(Projection[Article]):

@@ -135,9 +135,12 @@ class OrderFulfilment(Saga):
             case TimedOut():
                 yield from self._give_up("It could not be fulfilled in time")
 
-            case PaymentRefunded():
+            case PaymentRefunded(refund_id=None):
                 self.payment = Step.UNDONE
                 yield from self._give_up("The payment was refunded")
+
+            case PaymentRefunded():
+                pass  # a part, for goods that came back
 
             case ReservationReleased():
                 self.stock = Step.UNDONE
@@ -243,8 +246,10 @@ class OrderOutcome(Saga):
                 yield from self._give_up(f"Payment failed: {event.message}")
             case InventoryReservationFailed():
                 yield from self._give_up(_out_of_stock(event.shortages))
-            case PaymentRefunded():
+            case PaymentRefunded(refund_id=None):
                 yield from self._give_up("The payment was refunded")
+            case PaymentRefunded():
+                pass  # a part, for goods that came back
             case ReservationReleased():
                 yield from self._give_up("The stock was released")
             case ShipmentCancelled():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
@@ -25,8 +26,15 @@ class Status(Enum):
     REFUNDED = "refunded"
 
 
+class Refund(NamedTuple):
+    """Money on its way back; the gateway's name for it once it's there, empty when nobody had to be asked."""
+
+    amount: Money
+    reference: str | None = None
+
+
 class Payment(Aggregate[PaymentEvent], category="payment"):
-    """The money for one order: taken once or not at all, and given back at most once.
+    """The money for one order: taken once or not at all, and given back at most once, all at a time or in parts.
 
     Where there is nothing to pay nobody has to be asked: such a payment is completed, and refunded, at once.
     """
@@ -35,7 +43,15 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
     order_id: UUID
     amount: Money
     outcome: Charged | Declined | None = None
-    refund_reference = ""
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(id)
+        self.refunds: dict[UUID | None, Refund] = {}
+
+    @property
+    def remaining(self) -> Money:
+        """What hasn't been given back, and isn't being given back."""
+        return self.amount - Money.sum([self.amount * 0, *(refund.amount for refund in self.refunds.values())])
 
     def request(self, order_id: UUID, amount: Money, method: str) -> None:
         """Asked twice for the same order and amount, the payment is requested once."""
@@ -70,6 +86,7 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
                 self.record(PaymentFailed(payment_id=self.id, order_id=self.order_id, code=code, message=message))
 
     def refund(self) -> None:
+        """Give back all that parts have left."""
         match self.status, self.outcome:
             case ((Status.REFUNDING | Status.REFUNDED), _):
                 pass  # asked twice, answered once
@@ -79,18 +96,48 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
                 )
             case Status.COMPLETED, Charged(reference=charge):
                 self.record(
-                    RefundRequested(payment_id=self.id, order_id=self.order_id, amount=self.amount, charge=charge)
+                    RefundRequested(payment_id=self.id, order_id=self.order_id, amount=self.remaining, charge=charge)
                 )
             case _:
                 raise Rejected(f"A payment that is {self.status.value} can't be refunded, only one that is completed.")
 
-    def record_refund(self, reference: str) -> None:
-        match self.status:
-            case Status.REFUNDING:
-                self.record(
-                    PaymentRefunded(payment_id=self.id, order_id=self.order_id, amount=self.amount, reference=reference)
+    def refund_part(self, refund_id: UUID, amount: Money) -> None:
+        """Asked twice for the same part, it's given back once."""
+        if refund := self.refunds.get(refund_id):
+            if refund.amount != amount:
+                raise Rejected(
+                    f"Refund {refund_id} is of {refund.amount}, not of {amount}: give the new one its own id."
                 )
-            case Status.REFUNDED if self.refund_reference == reference:
+            return
+        if amount.minor <= 0:
+            raise Rejected(f"A refund is more than 0, not {amount}.")
+        match self.status, self.outcome:
+            case ((Status.COMPLETED | Status.REFUNDING | Status.REFUNDED), Charged(reference=charge)):
+                if amount.currency != self.amount.currency:
+                    raise Rejected(f"{self.amount} were paid, and can't be refunded in {amount.currency}.")
+                if self.remaining < amount:
+                    raise Rejected(f"Of {self.amount} that were paid {self.remaining} remain; {amount} is more.")
+                self.record(
+                    RefundRequested(
+                        payment_id=self.id, order_id=self.order_id, amount=amount, charge=charge, refund_id=refund_id
+                    )
+                )
+            case _:
+                raise Rejected(f"A payment that is {self.status.value} can't be refunded, only one that is completed.")
+
+    def record_refund(self, reference: str, refund_id: UUID | None = None) -> None:
+        match self.refunds.get(refund_id):
+            case Refund(amount, None):
+                self.record(
+                    PaymentRefunded(
+                        payment_id=self.id,
+                        order_id=self.order_id,
+                        amount=amount,
+                        reference=reference,
+                        refund_id=refund_id,
+                    )
+                )
+            case Refund(_, known) if known == reference:
                 pass
             case _:
                 raise Rejected(f"A payment that is {self.status.value} has no refund {reference!r} to wait for.")
@@ -106,6 +153,13 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             case PaymentFailed():
                 self.status, self.outcome = Status.FAILED, Declined(code=event.code, message=event.message)
             case RefundRequested():
-                self.status = Status.REFUNDING
+                self._give_back(event.refund_id, Refund(event.amount))
             case PaymentRefunded():
-                self.status, self.refund_reference = Status.REFUNDED, event.reference
+                self._give_back(event.refund_id, Refund(event.amount, event.reference))
+
+    def _give_back(self, refund_id: UUID | None, refund: Refund) -> None:
+        """A payment of which something remains is still completed."""
+        self.refunds[refund_id] = refund
+        if self.remaining.minor == 0:
+            awaited = any(each.reference is None for each in self.refunds.values())
+            self.status = Status.REFUNDING if awaited else Status.REFUNDED

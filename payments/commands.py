@@ -39,11 +39,22 @@ class RecordPayment(Command):
 
 
 class RefundPayment(Command):
-    """Give all of it back."""
+    """Give back all that hasn't been given back yet."""
 
     payment_id: UUID
+
+
+class RefundPart(Command):
+    """Give a part back; ``refund_id`` tells it from other parts."""
+
+    payment_id: UUID
+    refund_id: UUID
+    amount: Money
 
 
 class RecordRefund(Command):
+    """``refund_id`` is None when all of it was given back."""
+
     payment_id: UUID
     reference: str
+    refund_id: UUID | None = None

@@ -17,6 +17,7 @@ def charge(event: PaymentRequested) -> RecordPayment:
 
 @effect(queue="gateway", attempts=8)
 def refund(event: RefundRequested) -> RecordRefund:
-    """Give the money back."""
-    reference = gateway().refund(event.charge, event.amount, idempotency_key=f"{event.payment_id}-refund")
-    return RecordRefund(payment_id=event.payment_id, reference=reference)
+    """Give the money back, all of it or a part."""
+    key = f"{event.payment_id}-refund" if event.refund_id is None else f"{event.payment_id}-refund-{event.refund_id}"
+    reference = gateway().refund(event.charge, event.amount, idempotency_key=key)
+    return RecordRefund(payment_id=event.payment_id, refund_id=event.refund_id, reference=reference)

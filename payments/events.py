@@ -36,21 +36,25 @@ class PaymentFailed(Event, name="payments.payment_failed"):
 
 
 class RefundRequested(Event, name="payments.refund_requested"):
-    """``charge`` is the gateway's name for what is given back."""
+    """``charge`` is the gateway's name for what is given back, all of it or a part: ``refund_id`` tells parts apart,
+    and is None for whatever the parts have left."""
 
     payment_id: UUID
     order_id: UUID
     amount: Money
     charge: str
+    refund_id: UUID | None = None
 
 
 class PaymentRefunded(Event, name="payments.payment_refunded"):
-    """``reference`` is the gateway's name for the refund; empty when there was nothing to give back."""
+    """``reference`` is the gateway's name for the refund; empty when there was nothing to give back. ``refund_id`` is
+    that of the request."""
 
     payment_id: UUID
     order_id: UUID
     amount: Money
     reference: str
+    refund_id: UUID | None = None
 
 
 PaymentEvent = PaymentRequested | PaymentCompleted | PaymentFailed | RefundRequested | PaymentRefunded

@@ -17,6 +17,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from django.db import transaction
+
 from eventing.money import Money
 from eventing.statements import run
 from payments.commands import Charged, Declined
@@ -37,8 +39,9 @@ class Gateway(Protocol):
         """Take the money. Raises OutcomeUnknown, or GatewayRefused for a key that was used for something else."""
 
     def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
-        """Give a whole charge back, and return the refund's reference. Raises OutcomeUnknown, or GatewayRefused for
-        a charge that there isn't, or that was given back before, or a key that was used for something else."""
+        """Give a charge back, all of it or a part, and return the refund's reference. Raises OutcomeUnknown, or
+        GatewayRefused for a charge that there isn't, or of which less is left, or a key that was used for something
+        else."""
 
 
 def gateway() -> Gateway:
@@ -71,25 +74,31 @@ WHERE (entry.kind, entry.amount_minor, entry.currency, entry.method)
 RETURNING outcome, asks
 """
 
-# The same; and no row either for a charge that there isn't, or that was given back before.
+# Whoever gives back of one charge waits here for the others, and sees in the next statement what they have given.
+QUEUE_FOR_CHARGE = """
+SELECT FROM payments_gatewayentry WHERE kind = 'charge' AND reference = %(charge)s FOR UPDATE
+"""
+
+# The same as for a charge; and no row either for a charge that there isn't, or of which less is left.
 REFUND = """
 INSERT INTO payments_gatewayentry AS entry
     (key, kind, amount_minor, currency, method, charge, outcome, reference, code, asks, created_at)
-SELECT %(key)s, 'refund', amount_minor, currency, method, reference, 'succeeded', %(reference)s, '', 1,
+SELECT %(key)s, 'refund', %(minor)s, currency, method, reference, 'succeeded', %(reference)s, '', 1,
     statement_timestamp()
 FROM payments_gatewayentry charged
 WHERE kind = 'charge' AND outcome = 'succeeded' AND reference = %(charge)s
-    AND (amount_minor, currency) = (%(minor)s, %(currency)s)
-    AND NOT EXISTS (
-        SELECT FROM payments_gatewayentry given WHERE given.charge = charged.reference AND given.key <> %(key)s
+    AND currency = %(currency)s AND %(minor)s > 0 AND amount_minor >= %(minor)s + (
+        SELECT coalesce(sum(amount_minor), 0)
+        FROM payments_gatewayentry given WHERE given.charge = charged.reference AND given.key <> %(key)s
     )
-ON CONFLICT (key) DO UPDATE SET asks = entry.asks + 1 WHERE entry.charge = %(charge)s
+ON CONFLICT (key) DO UPDATE SET asks = entry.asks + 1
+WHERE (entry.charge, entry.amount_minor) = (%(charge)s, %(minor)s)
 RETURNING reference
 """
 
 
 class SimulatedGateway:
-    """Answers by token, and writes each answer into its ledger, the table of ``GatewayEntry``, in autocommit."""
+    """Answers by token, and writes each answer into its ledger, the table of ``GatewayEntry``, at once."""
 
     def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
         """As the token says: see the table above."""
@@ -119,20 +128,20 @@ class SimulatedGateway:
         return declined or charged
 
     def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
-        """Always succeeds for a charge that can be given back."""
-        rows = run(
-            REFUND,
-            {
-                "key": idempotency_key,
-                "minor": amount.minor,
-                "currency": amount.currency,
-                "charge": charge,
-                "reference": f"re_{idempotency_key}",
-            },
-        )
+        """Always succeeds for a charge of which that much is left."""
+        asked = {
+            "key": idempotency_key,
+            "minor": amount.minor,
+            "currency": amount.currency,
+            "charge": charge,
+            "reference": f"re_{idempotency_key}",
+        }
+        with transaction.atomic():
+            run(QUEUE_FOR_CHARGE, {"charge": charge})
+            rows = run(REFUND, asked)
         if not rows:
             raise GatewayRefused(
-                f"There's no charge {charge!r} of {amount} that the key {idempotency_key} can give back."
+                f"There's no charge {charge!r} of which {amount} is left that the key {idempotency_key} can give back."
             )
         reference: str = rows[0][0]
         return reference

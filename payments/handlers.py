@@ -3,7 +3,7 @@ from __future__ import annotations
 from eventing import store
 from eventing.handlers import handles
 from payments.aggregates import Payment
-from payments.commands import ProcessPayment, RecordPayment, RecordRefund, RefundPayment
+from payments.commands import ProcessPayment, RecordPayment, RecordRefund, RefundPart, RefundPayment
 
 
 @handles
@@ -25,6 +25,12 @@ def refund_payment(command: RefundPayment) -> None:
 
 
 @handles
+def refund_part(command: RefundPart) -> None:
+    with store.edit(Payment, command.payment_id) as payment:
+        payment.refund_part(command.refund_id, command.amount)
+
+
+@handles
 def record_refund(command: RecordRefund) -> None:
     with store.edit(Payment, command.payment_id) as payment:
-        payment.record_refund(command.reference)
+        payment.record_refund(command.reference, command.refund_id)

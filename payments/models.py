@@ -21,10 +21,13 @@ class PaymentSummary(models.Model):
     status = models.TextField(choices=Status)
     currency = models.CharField(max_length=3)
     amount_minor = models.BigIntegerField()
+    refunding_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="Asked to be given back, and not there yet."
+    )
     refunded_minor = models.BigIntegerField(default=0)
     method = models.TextField(default="")
     charge_reference = models.TextField(default="", db_index=True)
-    refund_reference = models.TextField(default="")
+    refund_reference = models.TextField(default="", help_text="The latest refund's.")
     decline_code = models.TextField(default="")
     decline_message = models.TextField(default="")
     requested_at = models.DateTimeField()
@@ -42,6 +45,27 @@ class PaymentSummary(models.Model):
 
     def __str__(self) -> str:
         return f"{self.payment_id}: {self.status}"
+
+
+class Refund(models.Model):
+    """Money that was given back, all of a payment or a part. ``refund_id`` is the return's for goods that came back,
+    and None otherwise."""
+
+    id = models.UUIDField(primary_key=True, help_text="The event's.")
+    payment_id = models.UUIDField(db_index=True)
+    order_id = models.UUIDField(db_index=True)
+    refund_id = models.UUIDField(null=True)
+    reference = models.TextField(db_index=True, help_text="The gateway's; empty when there was nothing to give back.")
+    currency = models.CharField(max_length=3)
+    amount_minor = models.BigIntegerField()
+    refunded_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-refunded_at", "id"]
+        indexes = [models.Index(fields=["-refunded_at", "id"], name="payments_refund_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.payment_id}: {self.reference}"
 
 
 class GatewayEntry(models.Model):

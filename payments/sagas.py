@@ -45,8 +45,10 @@ class OrderPayment(Saga):
                 self.order_cancelled = True
                 if self.state == "COMPLETED":
                     yield from self._give_back()
-            case PaymentFailed() | PaymentRefunded():
+            case PaymentFailed() | PaymentRefunded(refund_id=None):
                 self.state = "COMPENSATED"
+            case PaymentRefunded():
+                pass  # a part, for goods that came back
             case CommandRejected(command=ProcessPayment()):
                 self.state, self.reason = "COMPENSATED", event.reason
             case CommandRejected():

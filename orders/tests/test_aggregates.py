@@ -11,9 +11,11 @@ from eventing.contact import Contact
 from eventing.domain import Rejected
 from eventing.money import Money
 from orders.aggregates import Order, Status
+from orders.commands import ReturnLine
 from orders.events import (
     BuyerForgotten,
     Fulfilment,
+    ItemsReturned,
     Line,
     OrderCancelled,
     OrderConfirmed,
@@ -21,8 +23,9 @@ from orders.events import (
     OrderPlaced,
     OrderShipped,
     OrderStatusChanged,
+    ReturnedLine,
 )
-from tests.builders import CUSTOMER, HEART, LINES, ORDER, PLACED, pounds
+from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PLACED, pounds
 
 CONFIRMED = OrderConfirmed(order_id=ORDER)
 CANCELLED = OrderCancelled(order_id=ORDER, reason="Changed my mind")
@@ -244,3 +247,88 @@ def test_a_contact_that_cant_be_one_is_refused(changes: dict[str, str], complain
     with pytest.raises(Rejected, match=complaint):
         order.place(CUSTOMER, LINES, "", "tok_visa", msgspec.structs.replace(ADA, **changes))
     assert not order.recorded
+
+
+RETURN = UUID("0197a000-0000-7000-8000-0000000000aa")
+OTHER_RETURN = UUID("0197a000-0000-7000-8000-0000000000bb")
+
+
+def take_back(order: Order, *lines: tuple[int, int], return_id: UUID = RETURN, reason: str = "Too many") -> None:
+    order.return_items(return_id, [ReturnLine(number=number, quantity=quantity) for number, quantity in lines], reason)
+
+
+@pytest.mark.parametrize("before", [(PLACED, CONFIRMED, SHIPPED), (PLACED, CONFIRMED, SHIPPED, DELIVERED)])
+def test_goods_of_a_shipped_order_come_back_and_what_was_paid_for_them_is_refunded(before: tuple[Any, ...]) -> None:
+    order = order_after(*before)
+    take_back(order, (3, 4), (2, 1))
+    assert order.recorded == [
+        ItemsReturned(
+            order_id=ORDER,
+            return_id=RETURN,
+            lines=(
+                ReturnedLine(number=2, sku=LANTERN, quantity=1, unit_price=pounds("3.39")),
+                ReturnedLine(number=3, sku=HEART, quantity=4, unit_price=pounds("2.55")),
+            ),
+            refund=pounds("13.59"),
+            reason="Too many",
+        )
+    ]
+
+
+def test_the_same_return_is_recorded_once_and_another_of_its_name_refused() -> None:
+    order = order_after(PLACED, CONFIRMED, SHIPPED)
+    take_back(order, (1, 6), (2, 2))
+    take_back(order, (2, 2), (1, 6))
+    assert len(order.recorded) == 1
+    with pytest.raises(Rejected, match="has other contents already"):
+        take_back(order, (1, 5))
+    with pytest.raises(Rejected, match="has other contents already"):
+        take_back(order, (1, 6), (2, 2), reason="Broken")
+
+
+def test_no_more_comes_back_than_was_ordered() -> None:
+    order = order_after(PLACED, CONFIRMED, SHIPPED)
+    take_back(order, (1, 4))
+    with pytest.raises(Rejected, match=f"Line 1 has 6 units of {HEART}, of which 4 have come back: 3 more can't"):
+        take_back(order, (1, 3), return_id=OTHER_RETURN)
+    take_back(order, (1, 2), (2, 2), (3, 6), return_id=OTHER_RETURN)
+    refunds = [event.refund for event in order.recorded if isinstance(event, ItemsReturned)]
+    assert Money.sum(refunds) == PLACED.total
+
+
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [
+        ((), "not placed yet"),
+        ((PLACED,), "placed"),
+        ((PLACED, CONFIRMED), "confirmed"),
+        ((PLACED, CANCELLED), "cancelled"),
+    ],
+)
+def test_nothing_comes_back_that_was_not_shipped(before: tuple[Any, ...], state: str) -> None:
+    with pytest.raises(Rejected, match=f"Nothing can come back of an order that is {state}, only of one that is ship"):
+        take_back(order_after(*before), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ((), "A return has at least one line"),
+        (((0, 1),), "The order has no line 0: its lines are numbered from 1 to 3"),
+        (((4, 1),), "The order has no line 4"),
+        (((1, 0),), "Line 1: a quantity is 1 or more, not 0"),
+        (((1, -1),), "not -1"),
+        (((1, 1), (1, 1)), "Line 1 is given twice"),
+        (((1, 7),), "of which 0 have come back: 7 more can't"),
+    ],
+)
+def test_a_return_that_makes_no_sense_is_refused_with_the_place_and_the_reason(
+    lines: tuple[tuple[int, int], ...], complaint: str
+) -> None:
+    with pytest.raises(Rejected, match=complaint):
+        take_back(order_after(PLACED, CONFIRMED, SHIPPED), *lines)
+
+
+def test_a_return_has_a_reason() -> None:
+    with pytest.raises(Rejected, match="The reason is missing"):
+        take_back(order_after(PLACED, CONFIRMED, SHIPPED), (1, 1), reason=" ")

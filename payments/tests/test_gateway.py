@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 from django.db import connection
 
+from eventing.money import Money
 from payments.commands import Charged, Declined
 from payments.gateway import GatewayRefused, OutcomeUnknown, SimulatedGateway
 from payments.models import GatewayEntry
@@ -23,8 +24,8 @@ def charge(method: str = "tok_visa", *, key: str = "key") -> Charged | Declined:
     return SimulatedGateway().charge(TOTAL, method, idempotency_key=key)
 
 
-def refund(*, key: str = "back") -> str:
-    return SimulatedGateway().refund("ch_key", TOTAL, idempotency_key=key)
+def refund(amount: Money = TOTAL, *, key: str = "back") -> str:
+    return SimulatedGateway().refund("ch_key", amount, idempotency_key=key)
 
 
 def at_once(function: Callable[[], T], times: int) -> list[T]:
@@ -120,7 +121,32 @@ def test_what_was_not_taken_is_not_given_back() -> None:
 def test_no_more_is_given_back_than_was_taken() -> None:
     charge()
     with pytest.raises(GatewayRefused):
-        SimulatedGateway().refund("ch_key", TOTAL + TOTAL, idempotency_key="back")
+        refund(TOTAL + TOTAL)
+
+
+def test_a_charge_is_given_back_in_parts_until_nothing_is_left() -> None:
+    charge()
+    assert refund(pounds("30.00"), key="a") == refund(pounds("30.00"), key="a") == "re_a"
+    with pytest.raises(GatewayRefused, match=r"no charge 'ch_key' of which 7\.39 GBP is left"):
+        refund(pounds("7.39"), key="b")
+    assert refund(pounds("7.38"), key="b") == "re_b"
+    assert refund(pounds("30.00"), key="a") == "re_a"
+    with pytest.raises(GatewayRefused):
+        refund(pounds("0.01"), key="c")
+
+
+@pytest.mark.parametrize("amount", [pounds("0"), pounds("-1"), Money(minor=1, currency="EUR")])
+def test_a_part_is_an_amount_of_what_was_taken(amount: Money) -> None:
+    charge()
+    with pytest.raises(GatewayRefused):
+        refund(amount)
+
+
+def test_a_key_is_good_for_one_part() -> None:
+    charge()
+    refund(pounds("1"))
+    with pytest.raises(GatewayRefused):
+        refund(pounds("2"))
 
 
 def test_a_key_of_a_charge_is_no_key_for_a_refund() -> None:
@@ -134,3 +160,18 @@ def test_the_same_key_from_many_at_once_is_one_charge_with_one_answer() -> None:
     assert at_once(charge, 8) == [CHARGED] * 8
     assert at_once(refund, 8) == ["re_back"] * 8
     assert [entry.asks for entry in GatewayEntry.objects.all()] == [8, 8]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_parts_at_once_never_come_to_more_than_was_taken() -> None:
+    charge()
+    keys = iter("abcdefgh")
+
+    def give_a_third_back() -> bool:
+        try:
+            return bool(refund(pounds("12.46"), key=next(keys)))
+        except GatewayRefused:
+            return False
+
+    assert sum(at_once(give_a_third_back, 8)) == 3
+    assert sum(entry.amount_minor for entry in GatewayEntry.objects.filter(kind="refund")) == TOTAL.minor
