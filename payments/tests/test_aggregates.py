@@ -125,11 +125,11 @@ def test_parts_may_come_to_all_that_was_paid_and_to_no_more() -> None:
     with pytest.raises(Rejected, match=r"Of 37\.38 GBP that were paid 7\.38 GBP remain; 7\.39 GBP is more"):
         payment.refund_part(OTHER_PART, pounds("7.39"))
     payment.refund_part(OTHER_PART, pounds("7.38"))
-    assert payment.status is Status.REFUNDING
-    payment.record_refund("re_2", OTHER_PART)
-    assert payment.status is Status.REFUNDING
-    payment.record_refund("re_1", PART)
-    assert payment.status is Status.REFUNDED
+    states = [payment.status]
+    for reference, refund_id in (("re_2", OTHER_PART), ("re_1", PART)):
+        payment.record_refund(reference, refund_id)
+        states.append(payment.status)
+    assert states == [Status.REFUNDING, Status.REFUNDING, Status.REFUNDED]
 
 
 def test_a_refund_of_everything_is_of_what_the_parts_have_left() -> None:
