@@ -32,6 +32,7 @@ class StoredEvent(models.Model):
     class Meta:
         db_table = "eventing_event"
         verbose_name = "event"
+        permissions = [("view_personal_data", "Can see what events tell of persons")]
         constraints = [
             models.UniqueConstraint(fields=["category", "stream_id", "version"], name="eventing_event_stream_version"),
             models.CheckConstraint(condition=models.Q(version__gte=1), name="eventing_event_version_from_1"),
@@ -131,6 +132,7 @@ class Checkpoint(models.Model):
 
     class Meta:
         db_table = "eventing_checkpoint"
+        permissions = [("pause_checkpoint", "Can pause and resume subscriptions")]
         constraints = [
             models.UniqueConstraint(fields=["subscription", "partition"], name="eventing_checkpoint_once"),
         ]
@@ -193,21 +195,61 @@ class Delivery(models.Model):
 
 
 class SagaInstance(models.Model):
-    """One running or ended saga, and what it remembers."""
+    """One running or ended saga, and what it remembers. Never deleted: a trigger refuses it."""
 
     saga = models.TextField()
     key = models.UUIDField()
     state = models.TextField()
     memory = models.JSONField()
+    correlation_id = models.UUIDField(null=True, help_text="The conversation that it began in.")
+    steps = models.IntegerField(default=0, db_default=0, help_text="How many there are in its history.")
     started_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
+    deadline_at = models.DateTimeField(null=True, help_text="When its reminder about the deadline is due, or was.")
+    ended_at = models.DateTimeField(null=True, help_text="When it came to a final state; null while it's in none.")
+    failed = models.BooleanField(default=False, db_default=False, help_text="Whether it ended, and needs a person.")
 
     class Meta:
         db_table = "eventing_saga"
+        verbose_name = "saga"
+        permissions = [("resume_sagainstance", "Can resume sagas")]
         constraints = [models.UniqueConstraint(fields=["saga", "key"], name="eventing_saga_once")]
+        indexes = [  # of the few that somebody may have to see to; none of their columns changes at every step
+            models.Index(fields=["deadline_at"], condition=models.Q(ended_at=None), name="eventing_saga_open"),
+            models.Index(fields=["ended_at"], condition=models.Q(failed=True), name="eventing_saga_failed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.saga} {self.key}: {self.state}"
+
+
+class SagaStep(models.Model):
+    """One thing that a saga reacted to: what came in, which commands went out, and what it was afterwards.
+
+    Either ``event_id`` says what came in, or ``about``: a reminder's subject. Append-only, like events.
+    """
+
+    pk = models.CompositePrimaryKey("instance_id", "number")
+    # No constraint: neither side can be deleted, and checking it would cost each step a look-up.
+    instance = models.ForeignKey(
+        SagaInstance, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="history"
+    )
+    number = models.IntegerField(help_text="Its place in the saga's history, from 1.")
+    event_id = models.UUIDField(null=True)
+    type = models.TextField(help_text="The event's stored name; empty for a reminder.")
+    position = models.BigIntegerField(null=True)
+    about = models.TextField(help_text="The reminder's subject; empty for an event.")
+    commands = models.JSONField(help_text="What it asked for, in order, each with why it was refused, if it was.")
+    state = models.TextField()
+    memory = models.JSONField()
+    late = models.BooleanField(help_text="Whether the saga had ended before, and nothing came of it.")
+    taken_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "eventing_saga_step"
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.type or self.about}"
 
 
 class Timer(models.Model):
@@ -291,13 +333,14 @@ class Replay(models.Model):
     class State(models.TextChoices):
         BUILDING = "building"
         PAUSED = "paused"
+        COMPARED = "compared"
         CANCELLED = "cancelled"
         FAILED = "failed"
         VERIFIED = "verified"
         DONE = "done"
         ROLLED_BACK = "rolled back"
 
-    OPEN = (State.BUILDING, State.PAUSED)
+    OPEN = (State.BUILDING, State.PAUSED, State.COMPARED)
 
     projection = models.TextField()
     version = models.IntegerField(help_text="Of the projection, when the replay began.")
@@ -305,6 +348,12 @@ class Replay(models.Model):
     in_place = models.BooleanField()
     verify_only = models.BooleanField()
     with_failures = models.BooleanField(help_text="Whether it may end with events that couldn't be projected.")
+    asks_first = models.BooleanField(
+        default=False, db_default=False, help_text="Whether, once compared, it waits for somebody to exchange the two."
+    )
+    by_workers = models.BooleanField(
+        default=False, db_default=False, help_text="Whether the workers run it, a few seconds at a time."
+    )
     until = models.BigIntegerField(null=True, help_text="The position to stop at; null is the head.")
     was_paused = models.BooleanField(default=False, help_text="Whether live updates were paused when it began.")
     skipped = models.JSONField(default=dict, help_text="Why events were skipped before it began, by position.")
@@ -321,10 +370,11 @@ class Replay(models.Model):
 
     class Meta:
         db_table = "eventing_replay"
+        permissions = [("run_replay", "Can replay read models, and exchange them")]
         constraints = [
             models.UniqueConstraint(
                 fields=["projection"],
-                condition=models.Q(state__in=["building", "paused"]),
+                condition=models.Q(state__in=["building", "paused", "compared"]),
                 name="eventing_replay_one_open",
             )
         ]
