@@ -121,6 +121,10 @@ class TimedOut(Value):
     about: str
 
 
+class Resumed(Value):
+    """A person wants a saga to go on. What it asked for and didn't get, it may ask for again."""
+
+
 class CommandRejected(Value):
     """A command that a saga sent was refused by the domain."""
 
@@ -128,19 +132,24 @@ class CommandRejected(Value):
     reason: str
 
 
+DEADLINE, RESUMED, FAILED = "deadline", "resumed", "FAILED"
+
+
 class Saga(msgspec.Struct, kw_only=True):
     """A process over several streams: events in, commands out. Its fields are its memory.
 
     ``id`` is the value of the correlation field that its events share. Once its state is one of ``final``
-    its reminders are dropped; events may still come, and it answers those too.
+    its reminders are dropped; events may still come, and it answers those too. In the state FAILED it needs a person,
+    whom ``reason`` tells why.
     """
 
     begins_with: ClassVar[type[Event]]
     correlation: ClassVar[str]
-    final: ClassVar[frozenset[str]] = frozenset({"COMPLETED", "COMPENSATED", "FAILED"})
+    final: ClassVar[frozenset[str]] = frozenset({"COMPLETED", "COMPENSATED", FAILED})
 
     id: UUID
     state: str = "STARTED"
+    reason: str = ""
     reminders: dict[str, timedelta] = {}
 
     @classmethod
@@ -152,6 +161,9 @@ class Saga(msgspec.Struct, kw_only=True):
         """What is to be done now that this has happened. Subclasses narrow the parameter to what they consume."""
         raise NotImplementedError
 
-    def remind_me(self, *, after: timedelta, about: str = "deadline") -> None:
-        """Ask for a ``TimedOut`` in this much time; a later call with the same subject replaces it."""
+    def remind_me(self, *, after: timedelta, about: str = DEADLINE) -> None:
+        """Ask for a ``TimedOut`` in this much time; a later call with the same subject replaces it.
+        By its deadline it should have ended: operators see those that haven't."""
+        if about == RESUMED:
+            raise ValueError(f"A reminder can't be about {RESUMED!r}: that is how a person's wish reaches a saga.")
         self.reminders[about] = after

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
 from uuid import UUID
 
 import msgspec
+from django.db import transaction
+from django.dispatch import Signal
 
 from eventing import context, personal, store
-from eventing.domain import Command, CommandRejected, Rejected, Saga, TimedOut
+from eventing.domain import (
+    DEADLINE,
+    FAILED,
+    RESUMED,
+    Command,
+    CommandRejected,
+    Event,
+    Rejected,
+    Resumed,
+    Saga,
+    TimedOut,
+)
 from eventing.handlers import handler_of, prepare
 from eventing.models import SagaInstance
 from eventing.records import Record
@@ -19,12 +34,38 @@ from eventing.subscriptions import Reminder, Subscription, consumed_by, name_of,
 
 S = TypeVar("S", bound=Saga)
 
+logger = logging.getLogger(__name__)
+
+saga_failed = Signal()
+"""Sent once the failure is committed, with ``saga`` and ``key`` that name it, and the ``reason`` that it gives."""
+
+# The sagas and what is new in their history, in one statement. A saga that has no deadline of its own any more keeps
+# the one that it had, so that one can ask which missed it.
 SAVE = """
-INSERT INTO eventing_saga (saga, key, state, memory, started_at, updated_at)
-SELECT %(saga)s, key, state, memory::jsonb, statement_timestamp(), statement_timestamp()
-FROM unnest(%(keys)s::uuid[], %(states)s::text[], %(memories)s::text[]) AS saga (key, state, memory)
-ON CONFLICT (saga, key) DO UPDATE
-SET state = excluded.state, memory = excluded.memory, updated_at = excluded.updated_at
+WITH step AS (
+    SELECT * FROM unnest(%(keys)s::uuid[], %(states)s::text[], %(memories)s::text[], %(ended)s::bool[],
+        %(correlations)s::uuid[], %(deadlines)s::interval[], %(event_ids)s::uuid[], %(types)s::text[],
+        %(positions)s::bigint[], %(abouts)s::text[], %(commands)s::text[], %(late)s::bool[])
+        AS step (key, state, memory, ended, correlation_id, deadline, event_id, type, position, about, commands, late)
+), saved AS (
+    INSERT INTO eventing_saga AS saga (saga, key, state, memory, correlation_id, steps, started_at, updated_at,
+        deadline_at, ended_at, failed)
+    SELECT %(saga)s, key, state, memory::jsonb, correlation_id, 1, statement_timestamp(), statement_timestamp(),
+        statement_timestamp() + deadline, CASE WHEN ended THEN statement_timestamp() END, state = %(failed)s
+    FROM step
+    ON CONFLICT (saga, key) DO UPDATE
+    SET state = excluded.state, memory = excluded.memory, updated_at = excluded.updated_at, steps = saga.steps + 1,
+        correlation_id = coalesce(saga.correlation_id, excluded.correlation_id),
+        deadline_at = coalesce(excluded.deadline_at, saga.deadline_at),
+        ended_at = CASE WHEN saga.state = excluded.state THEN coalesce(saga.ended_at, excluded.ended_at)
+                   ELSE excluded.ended_at END,
+        failed = excluded.failed
+    RETURNING id, key, steps
+)
+INSERT INTO eventing_saga_step (instance_id, number, event_id, type, position, about, commands, state, memory, late,
+    taken_at)
+SELECT id, steps, event_id, type, position, about, commands::jsonb, state, memory::jsonb, late, statement_timestamp()
+FROM saved JOIN step USING (key)
 """
 
 LOAD = "SELECT key, memory::text FROM eventing_saga WHERE saga = %(saga)s AND key = ANY(%(keys)s)"
@@ -37,7 +78,8 @@ FROM unnest(%(keys)s::uuid[], %(abouts)s::text[], %(afters)s::interval[], %(corr
 ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
 """
 
-FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s)"
+# But not a person's wish, which reaches an ended saga too.
+FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s) AND about <> %(resumed)s"
 
 # The first reminder that is due, of a saga that no parked event blocks, once the partition has seen everything. It is
 # put off before it is handled, so that one which fails, or takes its worker with it, keeps no other waiting.
@@ -82,11 +124,20 @@ def saga(saga_class: type[S] | None = None, *, partitions: int = 4) -> Any:
 
 
 class Step(NamedTuple):
-    """A saga that has something new to react to, and why."""
+    """A saga that has something new to react to, and why; what it was ``before``. An event has a ``position``."""
 
     saga: Saga
     event: Any
     cause: context.Cause
+    before: str
+    position: int | None = None
+
+
+class Sent(NamedTuple):
+    """A command of a saga, and why it was refused if it was."""
+
+    command: Command
+    refused: str = ""
 
 
 class SagaSubscription(Subscription):
@@ -99,12 +150,13 @@ class SagaSubscription(Subscription):
         consumed = consumed_by(saga_class.react)
         super().__init__(
             name=name_of(saga_class),
-            events=[event for event in consumed if event not in (TimedOut, CommandRejected)],
+            events=[event for event in consumed if issubclass(event, Event)],
             key=saga_class.correlation,
             partitions=partitions,
         )
         self.saga_class = saga_class
         self.hears_rejections = CommandRejected in consumed
+        self.can_resume = Resumed in consumed
 
     @property
     def batch(self) -> int:
@@ -124,7 +176,8 @@ class SagaSubscription(Subscription):
                 if not self.saga_class.is_begun_by(record.event):
                     continue  # it began before the saga was there, or belongs to somebody else
                 running = self.saga_class(id=key)
-            steps.append(Step(running, record.event, context.following(record, actor=self.name)))
+            cause = context.following(record, actor=self.name)
+            steps.append(Step(running, record.event, cause, running.state, record.position))
         self._take(steps, partition)
         return len(first)
 
@@ -138,28 +191,35 @@ class SagaSubscription(Subscription):
         """Let a saga react to its reminder, in the running transaction."""
         for key, about, correlation_id in run(TAKE, {"id": reminder.id, "due_at": reminder.due_at}):
             cause = context.Cause(correlation_id=correlation_id, actor=self.name)
+            event = Resumed() if about == RESUMED else TimedOut(about=about)
             sagas = self._load([key])
-            self._take([Step(running, TimedOut(about=about), cause) for running in sagas.values()], partition)
+            self._take([Step(running, event, cause, running.state) for running in sagas.values()], partition)
 
     def _take(self, steps: Sequence[Step], partition: int) -> None:
         commands = [list(step.saga.react(step.event)) for step in steps]
+        sent: list[list[Sent]] = []
         with store.unit_of_work() as work:
-            prepare(work, [command for sent in commands for command in sent])
-            for step, sent in zip(steps, commands, strict=True):
+            prepare(work, [command for asked in commands for command in asked])
+            for step, asked in zip(steps, commands, strict=True):
                 with context.because_of(step.cause):
-                    for command in sent:
-                        self._send(work, step.saga, command)
-        self._save(steps, partition)
+                    sent.append([each for command in asked for each in self._send(work, step.saga, command)])
+        self._save(steps, sent, partition)
+        for step in steps:
+            if step.saga.state == FAILED and (step.before != FAILED or isinstance(step.event, Resumed)):
+                transaction.on_commit(partial(_tell_of_failure, self.name, step.saga.id, step.saga.reason))
 
-    def _send(self, work: store.UnitOfWork, saga: Saga, command: Command) -> None:
+    def _send(self, work: store.UnitOfWork, saga: Saga, command: Command) -> list[Sent]:
+        """Carry out a command; when it's refused, those that the saga answers with too. Returns them in order."""
         try:
             with work.attempt():
                 handler_of(type(command)).function(command)
+            return [Sent(command)]
         except Rejected as rejection:
             if not self.hears_rejections:
                 raise
-            for answer in saga.react(CommandRejected(command=command, reason=str(rejection))):
-                self._send(work, saga, answer)
+            reason = str(rejection)
+            answers = list(saga.react(CommandRejected(command=command, reason=reason)))
+            return [Sent(command, reason), *(each for answer in answers for each in self._send(work, saga, answer))]
 
     def _load(self, keys: Sequence[UUID]) -> dict[UUID, Saga]:
         rows = run(LOAD, {"saga": self.name, "keys": list(keys)})
@@ -169,25 +229,42 @@ class SagaSubscription(Subscription):
             for (key, _), memory in zip(rows, memories, strict=True)
         }
 
-    def _save(self, steps: Sequence[Step], partition: int) -> None:
+    def _save(self, steps: Sequence[Step], sent: Sequence[Sequence[Sent]], partition: int) -> None:
         if not steps:
             return
         reminders = self._reminders(steps)
-        sealed = personal.seal([step.saga for step in steps])
+        deadlines = {key: after for key, about, after, _ in reminders if about == DEADLINE}
+        sealed = personal.seal([*(step.saga for step in steps), *([each.command for each in some] for some in sent)])
+        ended = [step.saga.state in self.saga_class.final for step in steps]
         run(
             SAVE,
             {
                 "saga": self.name,
+                "failed": FAILED,
                 "keys": [step.saga.id for step in steps],
                 "states": [step.saga.state for step in steps],
-                "memories": [msgspec.json.encode(memory.data).decode() for memory in sealed],
+                "memories": [msgspec.json.encode(memory.data).decode() for memory in sealed[: len(steps)]],
+                "ended": ended,
+                "correlations": [step.cause.correlation_id for step in steps],
+                "deadlines": [deadlines.get(step.saga.id) for step in steps],
+                "event_ids": [step.cause.causation_id for step in steps],
+                "types": [getattr(type(step.event), "stored_name", "") for step in steps],
+                "positions": [step.position for step in steps],
+                "abouts": [_about(step.event) for step in steps],
+                "commands": [
+                    _told(some, commands.data) for some, commands in zip(sent, sealed[len(steps) :], strict=True)
+                ],
+                "late": [
+                    has_ended and step.saga.state == step.before and not some
+                    for step, has_ended, some in zip(steps, ended, sent, strict=True)
+                ],
             },
         )
         if reminders:
             run(REMIND, {"saga": self.name, "partition": partition, **_columns(reminders)})
-        ended = [step.saga.id for step in steps if step.saga.state in self.saga_class.final]
-        if ended:
-            run(FORGET, {"saga": self.name, "keys": ended})
+        gone = [step.saga.id for step, has_ended in zip(steps, ended, strict=True) if has_ended]
+        if gone:
+            run(FORGET, {"saga": self.name, "keys": gone, "resumed": RESUMED})
 
     def _reminders(self, steps: Iterable[Step]) -> list[tuple[UUID, str, timedelta, UUID]]:
         """The reminders that sagas asked for. They become rows, so they're no part of the memory."""
@@ -202,6 +279,30 @@ class SagaSubscription(Subscription):
 def instance(saga_class: type[Saga], key: UUID) -> SagaInstance | None:
     """What is stored of a saga, to look at."""
     return SagaInstance.objects.filter(saga=name_of(saga_class), key=key).first()
+
+
+def _about(event: Any) -> str:
+    match event:
+        case TimedOut():
+            return event.about
+        case Resumed():
+            return RESUMED
+        case _:
+            return ""
+
+
+def _told(sent: Sequence[Sent], sealed: Sequence[Any]) -> str:
+    """Commands as the history has them."""
+    told = [
+        {"name": name_of(type(each.command)), "data": data, "refused": each.refused}
+        for each, data in zip(sent, sealed, strict=True)
+    ]
+    return msgspec.json.encode(told).decode()
+
+
+def _tell_of_failure(saga: str, key: UUID, reason: str) -> None:
+    logger.error("%s %s has failed, and waits for a person: %s", saga, key, reason or "it gives no reason")
+    saga_failed.send_robust(SagaSubscription, saga=saga, key=key, reason=reason)
 
 
 def _columns(reminders: Sequence[tuple[UUID, str, timedelta, UUID]]) -> dict[str, list[Any]]:

@@ -20,7 +20,7 @@ from eventing.advance import advance
 from eventing.comparison import Comparison
 from eventing.contact import Contact
 from eventing.handlers import dispatch
-from eventing.models import Delivery, PersonKey, SagaInstance, StoredEvent
+from eventing.models import Delivery, PersonKey, SagaInstance, SagaStep, StoredEvent
 from eventing.person_keys import Forgotten
 from eventing.projections import ProjectionSubscription
 from eventing.records import Stream
@@ -121,6 +121,9 @@ def test_nothing_that_told_of_a_person_is_left_in_the_database(
     before = dump()
     assert found_in(before) == set(TELLTALES)
     assert not found_in("".join(map(str, StoredEvent.objects.values_list("data", "metadata"))))
+    steps = "".join(map(str, SagaStep.objects.values_list("commands", "memory")))
+    assert "shipping.CreateShipment" in steps
+    assert not found_in(steps)
 
     report = forgets(CUSTOMER, "--by", "a clerk")
     assert report["streams"] == {"order": 3, "shipment": 2}

@@ -7,15 +7,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
 from eventing import store
 from eventing.advance import advance, read, remind_due, retry_due
 from eventing.checkpoints import pause, repartition, resume
 from eventing.domain import Command, CommandRejected, Rejected, TimedOut
-from eventing.models import Checkpoint, Delivery, SagaInstance, Timer
-from eventing.sagas import SagaSubscription, instance
+from eventing.models import Checkpoint, Delivery, SagaInstance, SagaStep, StoredEvent, Timer
+from eventing.sagas import SagaSubscription, instance, saga_failed
 from eventing.subscriptions import subscription_named
 from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.commands import CloseAccount, PayIn
@@ -371,3 +371,142 @@ def test_reminders_come_to_the_partition_of_their_events_after_a_split(
     assert {timer.key: timer.partition for timer in Timer.objects.all()} == {key: happened[key] for key in accounts}
     time_passes()
     assert reminded(welcome) == len(accounts)
+
+
+def history(account: UUID) -> list[SagaStep]:
+    found = instance(Welcome, account)
+    assert found is not None
+    return list(found.history.order_by("number"))
+
+
+def test_a_saga_keeps_what_came_in_what_went_out_and_what_it_was_then(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    reacted(welcome)
+    begun, paid = history(account)
+    event = StoredEvent.objects.get(type="bank.account_opened")
+    assert (begun.number, begun.event_id, begun.type, begun.position) == (1, event.pk, event.type, 1)
+    assert begun.commands == [
+        {"name": "eventing.PayIn", "data": {"account_id": str(account), "amount": BONUS}, "refused": ""}
+    ]
+    assert (begun.state, begun.memory["paid_in"]) == ("WAITING", 0)
+    assert (paid.number, paid.type, paid.commands, paid.memory["paid_in"]) == (2, "bank.money_paid_in", [], BONUS)
+    saga = instance(Welcome, account)
+    assert saga is not None
+    assert saga.correlation_id == event.correlation_id
+    assert (saga.steps, saga.ended_at, saga.failed) == (2, None, False)
+
+
+def test_a_reminder_stands_in_the_history(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    reacted(welcome)
+    time_passes()
+    reminded(welcome)
+    *_, reminder = history(account)
+    assert (reminder.event_id, reminder.type, reminder.about) == (None, "", "deadline")
+    assert [each["name"] for each in reminder.commands] == ["eventing.CloseAccount"]
+
+
+def test_a_command_that_was_refused_stands_in_the_history_with_the_reason(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    closes_account(account)
+    reacted(welcome)
+    refused = history(account)[0].commands
+    assert [(each["name"], each["refused"]) for each in refused] == [("eventing.PayIn", "This account isn't open.")]
+
+
+def test_the_answer_to_a_refusal_stands_behind_it(welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch) -> None:
+    react = Welcome.react
+
+    def answering(self: Welcome, event: Any) -> Iterator[Command]:
+        if isinstance(event, CommandRejected):
+            yield CloseAccount(account_id=self.id)
+        else:
+            yield from react(self, event)
+
+    monkeypatch.setattr(Welcome, "react", answering)
+    account = opens_account()
+    closes_account(account)
+    reacted(welcome)
+    commands = history(account)[0].commands
+    assert [(each["name"], bool(each["refused"])) for each in commands][:2] == [
+        ("eventing.PayIn", True),
+        ("eventing.CloseAccount", False),
+    ]
+
+
+def test_what_comes_late_for_a_saga_that_ended_is_kept_as_a_step_that_did_nothing(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    pays_in(account, 10)
+    reacted(welcome)
+    ended = instance(Welcome, account)
+    assert ended is not None
+    assert ended.ended_at is not None
+    pays_in(account, 1)
+    reacted(welcome)
+    *_, last = history(account)
+    assert [step.late for step in history(account)] == [False, False, True, True]
+    assert (last.type, last.commands, last.state) == ("bank.money_paid_in", [], "COMPLETED")
+    later = instance(Welcome, account)
+    assert later is not None
+    assert later.ended_at == ended.ended_at
+
+
+def test_a_deadline_stays_known_when_it_has_passed(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    reacted(welcome)
+    due = Timer.objects.get().due_at
+    saga = instance(Welcome, account)
+    assert saga is not None
+    assert saga.deadline_at is not None
+    assert abs(saga.deadline_at - due) < timedelta(seconds=5)
+    time_passes()
+    reminded(welcome)
+    assert not Timer.objects.exists()
+    again = instance(Welcome, account)
+    assert again is not None
+    assert again.deadline_at == saga.deadline_at
+
+
+def test_sagas_and_their_history_can_not_be_removed(welcome: SagaSubscription) -> None:
+    opens_account()
+    reacted(welcome)
+    for act in (
+        lambda: SagaInstance.objects.all().delete(),
+        lambda: SagaStep.objects.all().delete(),
+        lambda: SagaStep.objects.update(state="COMPLETED"),
+    ):
+        with pytest.raises(IntegrityError, match="never removed"):
+            act()
+    assert (SagaInstance.objects.count(), SagaStep.objects.count()) == (1, 2)
+
+
+def test_a_saga_that_fails_tells_so_once_and_only_if_it_is_committed(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[tuple[str, UUID, str]] = []
+
+    def hear(saga: str, key: UUID, reason: str, **_: Any) -> None:
+        heard.append((saga, key, reason))
+
+    saga_failed.connect(hear)
+    account = opens_account()
+    reacted(welcome)
+    closes_account(account)
+    everything_is_relayed()
+    with monkeypatch.context() as broken:
+        broken.setattr("eventing.advance.MOVE", "SELECT 1 / 0")
+        with pytest.raises(Exception, match="division by zero"):
+            reacted(welcome)
+    assert heard == []
+    Checkpoint.objects.update(begun_at=None)
+    reacted(welcome)
+    time_passes()
+    reminded(welcome)
+    saga_failed.disconnect(hear)
+    assert heard == [("eventing.Welcome", account, "")]
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == [
+        f"eventing.Welcome {account} has failed, and waits for a person: it gives no reason"
+    ]
+    saga = instance(Welcome, account)
+    assert saga is not None
+    assert saga.failed
