@@ -64,6 +64,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "drf_standardized_errors",
+    "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -195,6 +196,14 @@ EVENTING = {
     "BACKOFF_SECONDS": env.float("EVENTING_BACKOFF_SECONDS", default=1.0),
     "BACKOFF_CAP_SECONDS": env.float("EVENTING_BACKOFF_CAP_SECONDS", default=600.0),
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Waybill",
+    "SITE_HEADER": "Waybill",
+    "SITE_SYMBOL": "local_shipping",
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"navigation": "config.dashboard.navigation.sidebar"},
 }
 
 REST_FRAMEWORK = {

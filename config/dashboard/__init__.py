@@ -1,0 +1,1 @@
+"""The pages that span contexts, and the way to all the others."""

@@ -1,0 +1,30 @@
+"""What templates of operations pages ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template import Context
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def allowed(context: Context, permission: str) -> bool:
+    """Whether who looks at the page has a permission; an empty one everybody has."""
+    user: Any = context["request"].user
+    return not permission or bool(user.has_perm(permission))
+
+
+@register.filter
+def badge(state: str) -> str:
+    """The class of a state's badge: good, bad, waiting or plain. The badge says the state in words too."""
+    return BADGES.get(state.lower(), "plain")
+
+
+BADGES = {
+    **dict.fromkeys(("completed", "confirmed", "delivered", "done", "running", "succeeded", "shipped"), "good"),
+    **dict.fromkeys(("dead", "failed", "declined", "stopped", "missing"), "bad"),
+    **dict.fromkeys(("waiting", "paused", "compensating", "replaying", "building", "placed", "lost"), "waiting"),
+}
