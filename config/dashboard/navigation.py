@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from django.core.cache import cache
+from django.core.cache import caches
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
@@ -13,22 +16,39 @@ from eventing.models import Delivery, SagaInstance
 BADGE_SECONDS = 5
 
 
+def dead_letters() -> int:
+    """How many letters wait for a person."""
+    return _briefly("dead-letters", lambda: Delivery.objects.filter(state=Delivery.State.DEAD).count())
+
+
+def stuck_sagas() -> int:
+    """How many sagas failed or are past their deadline."""
+    stuck = Q(failed=True) | Q(ended_at=None, deadline_at__lt=Now())
+    return _briefly("stuck-sagas", lambda: SagaInstance.objects.filter(stuck).count())
+
+
+def _briefly(name: str, count: Callable[[], int]) -> int:
+    # In the process's own memory: the pages are needed most when the broker, which the other cache is in, is down.
+    return int(caches["process"].get_or_set(f"badge-{name}", count, BADGE_SECONDS) or 0)
+
+
 class Entry(NamedTuple):
-    """A link: its text, Material Symbols' name of its icon, the URL's name, and the permission to see it."""
+    """A link: its text, Material Symbols' name of its icon, the URL's name, the permission to see it, and a number of
+    things there that wait for a person."""
 
     title: str
     icon: str
     url: str
     permission: str = ""
-    badge: str = ""
+    badge: Callable[[], int] = int  # which is 0
 
 
 GROUPS = {
     "Operations": [
         Entry("Home", "home", "admin:index"),
         Entry("Orders", "shopping_cart", "admin:orders_ordersummary_changelist", "orders.view_ordersummary"),
-        Entry("Dead letters", "error", "operations:letters", "eventing.view_delivery", "dead_letters"),
-        Entry("Sagas", "conversion_path", "operations:sagas", "eventing.view_sagainstance", "failed_sagas"),
+        Entry("Dead letters", "error", "operations:letters", "eventing.view_delivery", dead_letters),
+        Entry("Sagas", "conversion_path", "operations:sagas", "eventing.view_sagainstance", stuck_sagas),
         Entry("Subscriptions", "sync_alt", "operations:subscriptions", "eventing.view_checkpoint"),
         Entry("Outbox", "outbox", "operations:outbox", "eventing.view_outboxentry"),
     ],
@@ -47,6 +67,8 @@ GROUPS = {
     "Accounts": [
         Entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
         Entry("Roles", "group", "admin:auth_group_changelist", "auth.view_group"),
+        Entry("Tokens", "key", "admin:knox_authtoken_changelist", "knox.view_authtoken"),
+        Entry("Acts", "assignment_ind", "admin:admin_logentry_changelist", "admin.view_logentry"),
     ],
 }
 
@@ -61,20 +83,6 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
-def dead_letters(request: HttpRequest) -> int | str:
-    """How many letters wait for a person; nothing when none does."""
-    return _briefly("dead-letters", lambda: Delivery.objects.filter(state=Delivery.State.DEAD).count())
-
-
-def failed_sagas(request: HttpRequest) -> int | str:
-    """How many sagas wait for a person; nothing when none does."""
-    return _briefly("failed-sagas", lambda: SagaInstance.objects.filter(state="FAILED").count())
-
-
-def _briefly(name: str, count: Any) -> int | str:
-    return cache.get_or_set(f"waybill-badge-{name}", count, BADGE_SECONDS) or ""
-
-
 def _item(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
     user: Any = request.user
     if entry.permission and not user.has_perm(entry.permission):
@@ -83,5 +91,5 @@ def _item(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
         link = reverse(entry.url)
     except NoReverseMatch:
         return None  # a page of a context that isn't installed
-    badge = {"badge": f"{__name__}.{entry.badge}", "badge_variant": "danger"} if entry.badge else {}
+    badge = {"badge": count, "badge_variant": "danger"} if (count := entry.badge()) else {}
     return {"title": entry.title, "icon": entry.icon, "link": link, **badge}
