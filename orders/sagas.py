@@ -7,7 +7,8 @@ from typing import Annotated
 from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Event, Personal, Saga, TimedOut
+from eventing.domain import FAILED, Command, CommandRejected, Event, Personal, Resumed, Saga, TimedOut
+from eventing.money import Money
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
 from inventory.commands import ReleaseReservation, ReserveInventory
@@ -58,8 +59,10 @@ class OrderFulfilment(Saga):
     stock: Step = Step.UNTOUCHED
     shipment: Step = Step.UNTOUCHED
     order_cancelled: bool = False
+    given_up: str = ""
+    amount: Money | None = None
+    method: str = ""
     lines: tuple[ReservationLine, ...] = ()
-    reason: str = ""
     customer_id: UUID | None = None
     recipient: Annotated[Contact | None, Personal("customer_id", "id")] = None
 
@@ -82,36 +85,30 @@ class OrderFulfilment(Saga):
         | ShipmentCreated
         | ShipmentCancelled
         | TimedOut
+        | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
             case OrderPlaced():
                 self.state, self.payment = "PAYMENT_PENDING", Step.ASKED
+                self.amount, self.method = event.total, event.payment_method
                 self.lines = units_of_each_article((line.sku, line.quantity) for line in event.lines)
                 self.customer_id, self.recipient = event.customer_id, event.contact
                 self.remind_me(after=DEADLINE)
-                yield ProcessPayment(
-                    payment_id=payment_of(self.id), order_id=self.id, amount=event.total, method=event.payment_method
-                )
+                yield from self._ask()
 
             case PaymentCompleted():
                 self.payment = Step.DONE
                 if self.state in FORWARD:
                     self.state, self.stock = "INVENTORY_PENDING", Step.ASKED
-                    yield ReserveInventory(order_id=self.id, lines=self.lines)
-                    self.lines = ()
+                    yield from self._ask()
                 else:
                     yield from self._undo()
 
             case InventoryReserved() if self.state in FORWARD:
                 self.state, self.stock, self.shipment = "SHIPPING_PENDING", Step.DONE, Step.ASKED
-                recipient, self.recipient = self.recipient, None
-                yield CreateShipment(
-                    shipment_id=shipment_of(self.id),
-                    order_id=self.id,
-                    person_id=self.customer_id,
-                    recipient=recipient,
-                )
+                yield from self._ask()
+                self.lines, self.recipient = (), None
 
             case ShipmentCreated() if self.state in FORWARD:
                 self.state, self.shipment = "COMPLETED", Step.DONE
@@ -153,14 +150,47 @@ class OrderFulfilment(Saga):
             case BuyerForgotten():
                 self.recipient = None
 
+            case Resumed():
+                yield from self._ask_again()
+
             case CommandRejected():
                 yield from self._refused(event.command, event.reason)
+
+    def _ask(self) -> Iterator[Command]:
+        """Ask for the step that is next on the way. However often it's asked for, it's done once."""
+        match self.state:
+            case "PAYMENT_PENDING" if self.amount is not None:
+                yield ProcessPayment(
+                    payment_id=payment_of(self.id), order_id=self.id, amount=self.amount, method=self.method
+                )
+            case "INVENTORY_PENDING":
+                yield ReserveInventory(order_id=self.id, lines=self.lines)
+            case "SHIPPING_PENDING" if self.shipment is Step.ASKED:
+                yield CreateShipment(
+                    shipment_id=shipment_of(self.id),
+                    order_id=self.id,
+                    person_id=self.customer_id,
+                    recipient=self.recipient,
+                )
+            case _:
+                pass
+
+    def _ask_again(self) -> Iterator[Command]:
+        """For what hasn't been done yet, or undone; also for what was refused, which may not be refused any more."""
+        if self.state in FORWARD:
+            yield from self._ask()
+        elif self.state in ("COMPENSATING", FAILED):
+            self.state, self.reason, self.order_cancelled = "COMPENSATING", self.given_up or self.reason, False
+            self.payment, self.stock, self.shipment = (
+                Step.DONE if step is Step.UNDOING else step for step in (self.payment, self.stock, self.shipment)
+            )
+            yield from self._undo()
 
     def _give_up(self, reason: str) -> Iterator[Command]:
         if self.state == "COMPLETED":
             return
         if self.state in FORWARD:
-            self.state, self.reason, self.recipient = "COMPENSATING", reason, None
+            self.state, self.reason, self.given_up, self.recipient = "COMPENSATING", reason, reason, None
         yield from self._undo()
 
     def _undo(self) -> Iterator[Command]:
@@ -176,7 +206,7 @@ class OrderFulfilment(Saga):
             yield RefundPayment(payment_id=payment_of(self.id))
         if self.payment is not Step.ASKED and not self.order_cancelled:
             self.order_cancelled = True
-            yield CancelOrder(order_id=self.id, reason=self.reason)
+            yield CancelOrder(order_id=self.id, reason=self.given_up or self.reason)
         if self.state == "COMPENSATING" and all(step in SETTLED for step in (self.payment, self.stock, self.shipment)):
             self.state = "COMPENSATED"
 
@@ -194,7 +224,7 @@ class OrderFulfilment(Saga):
                 self.shipment = Step.UNTOUCHED
                 yield from self._give_up(reason)
             case _:
-                self.state, self.reason = "FAILED", f"{type(command).__name__} was refused: {reason}"
+                self.state, self.reason = FAILED, f"{type(command).__name__} was refused: {reason}"
 
 
 @saga

@@ -25,7 +25,7 @@ import payments.effects
 import shipping.effects
 from eventing import store
 from eventing.contact import Contact
-from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, Saga, TimedOut
+from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, Resumed, Saga, TimedOut
 from eventing.effects import EffectSubscription
 from eventing.handlers import handler_of
 from eventing.money import Money
@@ -236,6 +236,11 @@ class World:
         if saga := reader.saga:
             self._react(reader, saga, TimedOut(about="deadline"))
 
+    def resume(self, reader: Reader) -> None:
+        """Workers let a saga see everything before; here it comes at any moment."""
+        if saga := reader.saga:
+            self._react(reader, saga, Resumed())
+
     def _perform(self, job: Callable[[], Command | None]) -> None:
         with suppress(OutcomeUnknown):  # it stays, and is tried again
             outcome = job()
@@ -266,6 +271,12 @@ class World:
         assert self.load(Order, ORDER).status is OrderStatus.CANCELLED
 
 
+def somebody_resumes(world: World) -> None:
+    for reader in world.readers:
+        if isinstance(reader.subscription, SagaSubscription) and reader.subscription.can_resume:
+            world.resume(reader)
+
+
 def time_is_up(world: World) -> None:
     for remind in world.reminders():
         remind()
@@ -288,9 +299,10 @@ def play(world: World, data: st.DataObject) -> None:
         moment = data.draw(MOMENTS, label=type(command).__name__)
         if moment is not None:
             coming.append((moment, partial(somebody_asks, world, command)))
-    deadline = data.draw(MOMENTS, label="deadline")
-    if deadline is not None:
-        coming.append((deadline, partial(time_is_up, world)))
+    for what, label in ((time_is_up, "deadline"), (somebody_resumes, "resumed"), (somebody_resumes, "resumed again")):
+        moment = data.draw(MOMENTS, label=label)
+        if moment is not None:
+            coming.append((moment, partial(what, world)))
     coming.sort(key=lambda each: each[0], reverse=True)
     made = 0
     while True:

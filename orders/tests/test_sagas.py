@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, TimedOut
+from eventing.domain import Command, CommandRejected, Resumed, TimedOut
 from inventory.commands import ReleaseReservation, ReserveInventory
 from orders.commands import CancelOrder, ConfirmOrder
 from orders.events import BuyerForgotten, OrderConfirmed
@@ -209,6 +210,54 @@ def test_a_failed_saga_still_gives_back_what_arrives_late() -> None:
     cancel = cancel_because("Changed my mind")
     assert commands_after(PLACED, CANCELLED, refused(cancel), PAID) == [REFUND]
     assert state_after(PLACED, CANCELLED, refused(cancel), PAID, REFUNDED) == "FAILED"
+
+
+@pytest.mark.parametrize("before", [[PLACED], [PLACED, PAID]], ids=["payment", "stock"])
+def test_resumed_on_its_way_it_asks_again_for_the_step_that_it_awaits(before: list[Any]) -> None:
+    assert commands_after(*before, Resumed()) == commands_after(*before)
+    assert state_after(*before, Resumed()) == state_after(*before)
+
+
+def test_resumed_while_its_shipment_is_awaited_it_asks_again_without_the_address_that_shipping_has_by_now() -> None:
+    (again,) = commands_after(PLACED, PAID, RESERVED, Resumed())
+    assert isinstance(again, CreateShipment)
+    assert (again.shipment_id, again.recipient) == (SHIPMENT_ID, None)
+
+
+def test_resumed_while_it_compensates_it_asks_again_for_what_is_not_undone() -> None:
+    before = [PLACED, PAID, RESERVED, SHIPMENT_CANCELLED]
+    cancel = cancel_because("The shipment was cancelled")
+    assert commands_after(*before) == [RELEASE, REFUND, cancel]
+    assert commands_after(*before, Resumed()) == [RELEASE, REFUND, cancel]
+    assert commands_after(*before, RELEASED, Resumed()) == [REFUND, cancel]
+    assert state_after(*before, RELEASED, Resumed(), REFUNDED) == "COMPENSATED"
+
+
+def test_a_failed_saga_that_is_resumed_asks_again_for_what_was_refused() -> None:
+    failed = [PLACED, PAID, OUT_OF_STOCK, refused(REFUND), CANCELLED]
+    assert state_after(*failed) == "FAILED"
+    commands = commands_after(*failed, Resumed())
+    assert commands[0] == REFUND
+    assert isinstance(commands[1], CancelOrder)
+    assert commands[1].reason.startswith("Out of stock")
+    assert state_after(*failed, Resumed()) == "COMPENSATING"
+    assert state_after(*failed, Resumed(), REFUNDED) == "COMPENSATED"
+    assert state_after(*failed, Resumed(), refused(REFUND)) == "FAILED"
+
+
+def test_a_failed_saga_that_is_resumed_asks_again_for_a_cancellation_that_was_refused() -> None:
+    cancel = cancel_because("Changed my mind")
+    failed = [PLACED, DECLINED, refused(cancel_because("Payment failed: Your card was declined."))]
+    assert state_after(*failed) == "FAILED"
+    assert commands_after(*failed, Resumed()) == [cancel_because("Payment failed: Your card was declined.")]
+    assert state_after(*failed, Resumed()) == "COMPENSATED"
+    assert cancel not in commands_after(*failed, Resumed())
+
+
+@pytest.mark.parametrize("ended", [[PAID, RESERVED, SHIPMENT], [DECLINED]], ids=["COMPLETED", "COMPENSATED"])
+def test_resumed_when_it_has_ended_it_does_nothing(ended: list[Any]) -> None:
+    assert commands_after(PLACED, *ended, Resumed()) == []
+    assert state_after(PLACED, *ended, Resumed()) == state_after(PLACED, *ended)
 
 
 def test_what_happens_after_the_confirmation_is_not_its_business() -> None:
