@@ -23,6 +23,7 @@ from eventing.person_keys import decrypted, encrypted
 NAME = "$personal"
 MARK = f'"{NAME}"'  # a text that says so stands in JSON as \"$personal\", which doesn't contain this
 FORGOTTEN = "[forgotten]"
+HIDDEN = "[hidden]"
 
 
 class Unsealable(Exception):
@@ -67,6 +68,19 @@ def opened(texts: Sequence[str]) -> Sequence[str]:
     return [
         msgspec.json.encode(plain[number]).decode() if number in plain else each for number, each in enumerate(texts)
     ]
+
+
+def masked(document: Any) -> Any:
+    """JSON data with everything that is sealed in it hidden, for those who may not see it."""
+    match document:
+        case {"$personal": {"of": str(), "sealed": str()}} if len(document) == 1:
+            return HIDDEN
+        case dict():
+            return {name: masked(each) for name, each in document.items()}
+        case list():
+            return [masked(each) for each in document]
+        case _:
+            return document
 
 
 @cache

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from django.conf import settings
@@ -79,6 +80,10 @@ class Subscription(ABC):
     def remind(self, reminder: Reminder, partition: int) -> None:
         """Handle a reminder, in the running transaction, unless that isn't needed any more."""
         raise NotImplementedError
+
+    def partition_of(self, sequence: str) -> int:
+        """The partition that events of a sequence come to, by the same rule as the statements that read them."""
+        return sha256(sequence.encode()).digest()[0] % self.partitions
 
     def nudge_for(self, partition: int) -> Nudge:
         """Says that there are events, letters or reminders for a partition."""

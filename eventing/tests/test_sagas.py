@@ -503,9 +503,9 @@ def test_a_saga_that_fails_tells_so_once_and_only_if_it_is_committed(
     time_passes()
     reminded(welcome)
     saga_failed.disconnect(hear)
-    assert heard == [("eventing.Welcome", account, "")]
+    assert heard == [("eventing.Welcome", account, "The account was closed.")]
     assert [each.message for each in caplog.records if each.levelname == "ERROR"] == [
-        f"eventing.Welcome {account} has failed, and waits for a person: it gives no reason"
+        f"eventing.Welcome {account} has failed, and waits for a person: The account was closed."
     ]
     saga = instance(Welcome, account)
     assert saga is not None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from eventing.domain import Command, CommandRejected, Saga, TimedOut
+from eventing.domain import FAILED, Command, CommandRejected, Resumed, Saga, TimedOut
 from eventing.sagas import saga
 from eventing.tests.bank.commands import CloseAccount, PayIn
 from eventing.tests.bank.events import AccountClosed, AccountOpened, MoneyPaidIn
@@ -22,7 +22,7 @@ class Welcome(Saga):
     refused: str = ""
 
     def react(
-        self, event: AccountOpened | MoneyPaidIn | AccountClosed | TimedOut | CommandRejected
+        self, event: AccountOpened | MoneyPaidIn | AccountClosed | TimedOut | Resumed | CommandRejected
     ) -> Iterator[Command]:
         match event:
             case AccountOpened():
@@ -36,6 +36,9 @@ class Welcome(Saga):
             case TimedOut():
                 yield CloseAccount(account_id=self.id)
             case AccountClosed():
-                self.state = "FAILED"
+                self.state, self.reason = FAILED, "The account was closed."
+            case Resumed():
+                if self.state == FAILED:
+                    yield PayIn(account_id=self.id, amount=BONUS)
             case CommandRejected():
                 self.refused = event.reason
