@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from eventing import audit, deliveries, nudges
-from eventing.domain import RESUMED
+from eventing.domain import RESUMED, Rejected
 from eventing.models import Delivery, SagaInstance
 from eventing.sagas import SagaSubscription
 from eventing.statements import run
@@ -28,7 +28,7 @@ ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
 """
 
 
-class NotResumable(Exception):
+class NotResumable(Rejected):
     """Resuming this saga would change nothing."""
 
 
@@ -80,15 +80,15 @@ def plan(saga: SagaInstance) -> Resumption:
     return Resumption(letters=failed, hears=subscription.can_resume)
 
 
-def resume(saga: SagaInstance, *, who: User) -> Resumption:
+def resume(saga: SagaInstance, *, who: User, **noted: str) -> Resumption:
     """Try the saga's letters again, and let it react to `Resumed` once it has seen everything. One that has ended well
-    does nothing about it. Raises NotResumable."""
+    does nothing about it. ``noted`` is written down as well. Raises NotResumable."""
     subscription = saga_named(saga.saga)
     with transaction.atomic():
         hears, letters = plan(saga).hears, deliveries.retry(letters_of(saga))
         if hears:
             run(RESUME, {"id": saga.pk, "about": RESUMED, "partitions": subscription.partitions})
-        audit.note(who, "resumed", saga, saga=saga.saga, key=str(saga.key), state=saga.state, letters=letters)
+        audit.note(who, "resumed", saga, state=saga.state, letters=letters, **noted)
         transaction.on_commit(partial(nudges.send, subscription.nudges))
     return Resumption(letters=letters, hears=hears)
 
