@@ -37,25 +37,70 @@ QUESTIONS: dict[str, LiteralString] = {
     "every saga has ended": """
         SELECT saga, key, state FROM eventing_saga WHERE state NOT IN ('COMPLETED', 'COMPENSATED')
     """,
-    # A live order was paid exactly once and in full; a cancelled one not at all, or given back in full.
+    # A live order was paid exactly once and in full, and what came back of it was given back; a cancelled one was not
+    # paid at all, or given back in full.
     "orders agree with the gateway's ledger": """
-        SELECT order_id, orders.status, orders.total_minor, coalesce(taken, 0), coalesce(given, 0)
+        SELECT order_id, orders.status, orders.total_minor, orders.refunded_minor, taken, given
         FROM orders_ordersummary orders LEFT JOIN payments_paymentsummary payment USING (order_id)
-        LEFT JOIN LATERAL (
-            SELECT sum(amount_minor) FILTER (WHERE kind = 'charge') AS taken,
-                sum(amount_minor) FILTER (WHERE kind = 'refund') AS given
-            FROM payments_gatewayentry
-            WHERE outcome = 'succeeded' AND key IN (payment_id::text, payment_id::text || '-refund')
-        ) ledger ON true
-        WHERE coalesce(taken, 0) - coalesce(given, 0)
-            <> CASE orders.status WHEN 'cancelled' THEN 0 ELSE orders.total_minor END
-            OR coalesce(taken, 0) NOT IN (0, orders.total_minor)
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'charge'), 0) AS taken,
+                coalesce(sum(amount_minor) FILTER (WHERE kind = 'refund'), 0) AS given
+            FROM payments_gatewayentry entry
+            WHERE outcome = 'succeeded' AND (
+                entry.key = payment_id::text OR kind = 'refund' AND entry.charge = payment.charge_reference
+            )
+        ) ledger
+        WHERE taken - given
+            <> CASE orders.status WHEN 'cancelled' THEN 0 ELSE orders.total_minor - orders.refunded_minor END
+            OR taken NOT IN (0, orders.total_minor)
     """,
     "the gateway has taken nothing that no payment asked for": """
-        SELECT key, kind, amount_minor FROM payments_gatewayentry entry WHERE NOT EXISTS (
-            SELECT FROM payments_paymentsummary payment
-            WHERE entry.key IN (payment.payment_id::text, payment.payment_id::text || '-refund')
+        SELECT key, amount_minor FROM payments_gatewayentry entry WHERE kind = 'charge' AND NOT EXISTS (
+            SELECT FROM payments_paymentsummary payment WHERE entry.key = payment.payment_id::text
         )
+    """,
+    "refunds agree with the gateway's ledger, one by one": """
+        SELECT reference, ours.payment_id, ours.amount_minor, theirs.key, theirs.amount_minor
+        FROM (SELECT * FROM payments_refund WHERE reference <> '') ours
+        FULL JOIN (SELECT * FROM payments_gatewayentry WHERE kind = 'refund') theirs USING (reference)
+        WHERE (ours.amount_minor, ours.currency) IS DISTINCT FROM (theirs.amount_minor, theirs.currency)
+    """,
+    "no more was given back than was paid": """
+        SELECT payment_id, amount_minor, refunded_minor, refunding_minor, given
+        FROM payments_paymentsummary payment CROSS JOIN LATERAL (
+            SELECT coalesce(sum(amount_minor), 0) AS given FROM payments_refund refund
+            WHERE refund.payment_id = payment.payment_id
+        ) refunds
+        WHERE refunded_minor <> given OR refunding_minor <> 0 OR given > amount_minor
+    """,
+    "what came back was paid back, once": """
+        SELECT order_id, returned.return_id, returned.refund_minor, refund.amount_minor
+        FROM (SELECT * FROM orders_return WHERE refund_minor <> 0) returned
+        FULL JOIN (SELECT *, refund_id AS return_id FROM payments_refund WHERE refund_id IS NOT NULL) refund
+            USING (order_id, return_id)
+        WHERE returned.refund_minor IS DISTINCT FROM refund.amount_minor
+    """,
+    "no more came back than was shipped": """
+        SELECT order_id, number, orders.status, line.quantity, back.units
+        FROM (
+            SELECT order_id, number, sum(quantity) AS units FROM orders_returnedline GROUP BY order_id, number
+        ) back
+        LEFT JOIN orders_orderline line USING (order_id, number) LEFT JOIN orders_ordersummary orders USING (order_id)
+        WHERE orders.status IN ('shipped', 'delivered') IS NOT TRUE OR back.units <= line.quantity IS NOT TRUE
+    """,
+    "what came back was received again, once": """
+        SELECT reference, sku, back.units, received.units
+        FROM (
+            SELECT format('return %%s of order %%s', return_id, order_id) AS reference, sku, sum(quantity) AS units
+            FROM orders_returnedline GROUP BY order_id, return_id, sku
+        ) back
+        FULL JOIN (
+            SELECT data ->> 'reference' AS reference, stream_id AS sku, sum((data ->> 'quantity')::bigint) AS units
+            FROM eventing_event
+            WHERE category = 'stock' AND type = 'inventory.stock_received' AND data ->> 'reference' LIKE 'return %%'
+            GROUP BY data ->> 'reference', stream_id
+        ) received USING (reference, sku)
+        WHERE back.units IS DISTINCT FROM received.units
     """,
     "orders agree with the stock that is reserved": """
         SELECT sku, coalesce(level.reserved, 0), coalesce(wanted.units, 0)

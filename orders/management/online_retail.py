@@ -227,6 +227,16 @@ def examine(path: Path) -> RetailFile:
             ) from None
 
 
+def is_product(sku: str) -> bool:
+    """Whether a code is an article's; others are postage, discounts, fees and the like."""
+    return _PRODUCT.fullmatch(sku) is not None
+
+
+def pence(quantity: int, unit_price: Decimal) -> int:
+    """What so many units come to, rounded half away from zero."""
+    return int((quantity * unit_price * 100).to_integral_value(ROUND_HALF_UP))
+
+
 class _Row(NamedTuple):
     at: int
     invoice: str
@@ -487,8 +497,7 @@ def _row(
     line_class = _class_of(invoice, quantity, unit_price, sku)
     if line_class is LineClass.PRODUCT_SALE and unit_price % _PENNY:
         raise _Unexpected("UnitPrice", price_text, "whole pence: a product is not sold for a fraction of one")
-    amount = int((quantity * unit_price * 100).to_integral_value(ROUND_HALF_UP))
-    line = Line(line_class, sku, description.strip(), quantity, unit_price, amount)
+    line = Line(line_class, sku, description.strip(), quantity, unit_price, pence(quantity, unit_price))
     return _Row(at, invoice, _time(date), _customer(customer), country, line)
 
 
@@ -501,7 +510,7 @@ def _class_of(invoice: str, quantity: int, unit_price: Decimal, sku: str) -> Lin
         return LineClass.WRITE_OFF
     if unit_price == 0:
         return LineClass.ZERO_PRICE
-    if not _PRODUCT.fullmatch(sku):
+    if not is_product(sku):
         return LineClass.SPECIAL_CODE
     return LineClass.PRODUCT_SALE
 

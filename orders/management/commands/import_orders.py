@@ -8,13 +8,11 @@ from hashlib import file_digest
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import Count
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from eventing import context, store
@@ -28,15 +26,12 @@ from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder
 from orders.events import Line
 from orders.management import online_retail
+from orders.management.naming import customer_of, order_of
 from orders.management.online_retail import Invoice, MalformedFile, RetailFile
-from orders.models import OrderSummary, Status
+from orders.management.waiting import ENDED, progress, wait_until
 
-# Names of the imported orders and customers: the same invoice is the same order, whichever file it comes from.
-NAMESPACE = UUID("8d6f3c0e-6f0b-5b43-9e2c-0d1f5a4b7c21")
 CURRENCY = "GBP"
 STOCK_CHUNK = 200
-POLL_SECONDS = 0.5
-ENDED = (Status.CONFIRMED, Status.CANCELLED, Status.SHIPPED, Status.DELIVERED)
 
 
 class SetAside(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +95,11 @@ class Command(BaseCommand):
             result = self._import(retail, limit, dry_run=options["dry_run"])
             if options["wait"] and not options["dry_run"]:
                 orders = [
-                    _order_id(invoice) for invoice in _sales(retail, limit) if invoice.number not in result.rejected
+                    order_of(invoice.number)
+                    for invoice in _sales(retail, limit)
+                    if invoice.number not in result.rejected
                 ]
-                result.states, result.pace = self._wait(orders), _pace(orders)
+                result.states, result.pace = wait_until(ENDED, orders, "Ended"), _pace(orders)
         except MalformedFile as error:
             raise CommandError(f"{error} Nothing was imported.") from error
         except KeyboardInterrupt:
@@ -122,11 +119,11 @@ class Command(BaseCommand):
         with context.acting(actor="import_orders"):
             self._receive_stock(retail, limit, result)
         started = time.monotonic()
-        with _progress(result.orders, "Orders") as progress:
-            task = progress.tasks[0].id
+        with progress(result.orders, "Orders") as bar:
+            task = bar.tasks[0].id
             for invoice in _sales(retail, limit):
                 self._place(invoice, result)
-                progress.update(task, advance=1, rate=result.placed / (time.monotonic() - started))
+                bar.update(task, advance=1, rate=result.placed / (time.monotonic() - started))
         result.seconds = round(time.monotonic() - started, 3)
         result.orders_per_second = round(result.placed / max(result.seconds, 0.001), 1)
         return result
@@ -137,8 +134,8 @@ class Command(BaseCommand):
         needed = _needed(retail, limit)
         with retail.path.open("rb") as file:
             delivery = f"import {file_digest(file, 'sha256').hexdigest()[:16]} {limit or 'all'}"
-        with _progress(len(retail.products), "Stock") as progress:
-            task = progress.tasks[0].id
+        with progress(len(retail.products), "Stock") as bar:
+            task = bar.tasks[0].id
             for start in range(0, len(retail.products), STOCK_CHUNK):
                 products = retail.products[start : start + STOCK_CHUNK]
                 commands: list[DomainCommand] = []
@@ -151,7 +148,7 @@ class Command(BaseCommand):
                 if commands:
                     dispatch_all(commands)
                 result.stock_items += len(commands) // 2
-                progress.update(task, advance=len(products), rate=0)
+                bar.update(task, advance=len(products), rate=0)
 
     def _place(self, invoice: Invoice, result: Imported) -> None:
         if _is_there(invoice):
@@ -163,23 +160,6 @@ class Command(BaseCommand):
             result.placed += 1
         except Rejected as rejection:
             result.rejected[invoice.number] = str(rejection)
-
-    def _wait(self, orders: list[UUID]) -> dict[str, int]:
-        """Until every order is confirmed or cancelled, as the read model shows it."""
-        with _progress(len(orders), "Ended") as progress:
-            task, started = progress.tasks[0].id, time.monotonic()
-            while True:
-                states = dict(
-                    OrderSummary.objects.filter(pk__in=orders)
-                    .order_by()
-                    .values_list("status")
-                    .annotate(orders=Count("pk"))
-                )
-                ended = sum(count for status, count in states.items() if status in ENDED)
-                progress.update(task, completed=ended, rate=ended / (time.monotonic() - started))
-                if ended == len(orders):
-                    return states
-                time.sleep(POLL_SECONDS)
 
 
 PACE = """
@@ -237,17 +217,13 @@ def _needed(retail: RetailFile, limit: int | None) -> Counter[str]:
 
 
 def _is_there(invoice: Invoice) -> bool:
-    return store.version(Stream("order", str(_order_id(invoice)))) > 0
-
-
-def _order_id(invoice: Invoice) -> UUID:
-    return uuid5(NAMESPACE, f"invoice {invoice.number}")
+    return store.version(Stream("order", str(order_of(invoice.number)))) > 0
 
 
 def _place_order(invoice: Invoice) -> PlaceOrder:
     return PlaceOrder(
-        order_id=_order_id(invoice),
-        customer_id=uuid5(NAMESPACE, f"customer {invoice.customer}") if invoice.customer else None,
+        order_id=order_of(invoice.number),
+        customer_id=customer_of(invoice.customer) if invoice.customer else None,
         reference=invoice.number,
         lines=tuple(
             Line(
@@ -259,22 +235,6 @@ def _place_order(invoice: Invoice) -> PlaceOrder:
             for line in invoice.sales
         ),
     )
-
-
-def _progress(total: int, what: str) -> Progress:
-    """A bar with count, rate and time to go, on a terminal only."""
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn(f"{what:<7}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    progress.add_task(what, total=total, rate=0.0)
-    return progress
 
 
 def _natural(text: str) -> int:
