@@ -86,18 +86,18 @@ QUESTIONS: dict[str, LiteralString] = {
             SELECT order_id, number, sum(quantity) AS units FROM orders_returnedline GROUP BY order_id, number
         ) back
         LEFT JOIN orders_orderline line USING (order_id, number) LEFT JOIN orders_ordersummary orders USING (order_id)
-        WHERE orders.status IN ('shipped', 'delivered') IS NOT TRUE OR back.units <= line.quantity IS NOT TRUE
+        WHERE (orders.status IN ('shipped', 'delivered') AND back.units <= line.quantity) IS NOT TRUE
     """,
     "what came back was received again, once": """
         SELECT reference, sku, back.units, received.units
         FROM (
-            SELECT format('return %%s of order %%s', return_id, order_id) AS reference, sku, sum(quantity) AS units
+            SELECT format('return %s of order %s', return_id, order_id) AS reference, sku, sum(quantity) AS units
             FROM orders_returnedline GROUP BY order_id, return_id, sku
         ) back
         FULL JOIN (
             SELECT data ->> 'reference' AS reference, stream_id AS sku, sum((data ->> 'quantity')::bigint) AS units
             FROM eventing_event
-            WHERE category = 'stock' AND type = 'inventory.stock_received' AND data ->> 'reference' LIKE 'return %%'
+            WHERE category = 'stock' AND type = 'inventory.stock_received' AND actor = 'inventory.take_stock_back'
             GROUP BY data ->> 'reference', stream_id
         ) received USING (reference, sku)
         WHERE back.units IS DISTINCT FROM received.units

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -52,10 +53,46 @@ def test_the_development_sample_is_fulfilled_and_its_totals_are_the_published_on
             "invoices_touched": found["invoices"],
         } == expected
 
+    would = ask(stack, "import_returns", str(SAMPLE), "--dry-run")
+    returned = ask(stack, "import_returns", str(SAMPLE))
+    expect_the_published_credits(returned, facts)
+    plan = ("credits", "asked", "found", "returned", "returns", "orders", "unmatched", "unmatched_lines")
+    assert [would[name] for name in plan] == [returned[name] for name in plan]
+    assert returned["rejected"] == {}
+    assert returned["delivered"] == returned["orders"]
+
     findings = ask(stack, "reconcile", "--wait", "60", "--replay")
     assert [finding for finding in findings if finding["wrong"]] == []
 
     head = ask(stack, "eventing_status")["head"]
     again = ask(stack, "import_orders", str(SAMPLE), "--wait")
     assert (again["placed"], again["already_there"]) == (0, imported["orders"])
+    assert again["states"]["delivered"] == returned["orders"]
+    returned_again = ask(stack, "import_returns", str(SAMPLE))
+    assert (returned_again["registered"], returned_again["already_there"]) == (0, returned["registered"])
+    assert [returned_again[name] for name in plan] == [returned[name] for name in plan]
     assert ask(stack, "eventing_status")["head"] == head
+
+
+def expect_the_published_credits(returned: Any, facts: Any) -> None:
+    credited, matching = facts["classes"]["2_cancellation"], facts["cancellation_matching"]
+    assert returned["credits"] == credited["invoices_touched"]
+    assert returned["asked"] == {
+        "lines": credited["lines"],
+        "units": -credited["units"],
+        "pence": -credited["pence"],
+    }
+    assert returned["found"] == {
+        "full": matching["full"],
+        "partly": matching["partial"],
+        "none": matching["none"],
+        "units": matching["units_matched"],
+        "pence": matching["pence_matched"],
+        "credits_full": matching["C_invoices_fully_matched"],
+        "credits_none": matching["C_invoices_nothing_matched"],
+    }
+    assert returned["unmatched"]["no_customer"]["lines"] == matching["no_customer_lines"]
+    listed = returned["unmatched_lines"]
+    assert returned["returned"]["units"] + sum(line["units"] for line in listed) == returned["asked"]["units"]
+    special = [line for line in listed if not re.fullmatch("[0-9]{5}[A-Za-z]{0,2}", line["sku"])]
+    assert len(special) == matching["special_code_lines"]

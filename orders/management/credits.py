@@ -156,24 +156,26 @@ class Matching:
                 return Reason.NO_GOODS
 
     def _match(self, invoice: Invoice) -> Credit:
-        registered = [
-            Sold(line.order_id, line.number, Decimal(line.unit_price_minor) / 100, line.quantity, line.quantity)
-            for line in self._registered[return_of(invoice.number)]
-        ]
-        lines = tuple(self._match_line(invoice.customer, line, registered) for line in invoice.lines)
+        """What is registered stays as it is; and of a credit of which something is, no more can be."""
+        registered: dict[tuple[str, Decimal], list[Sold]] = defaultdict(list)
+        for back in self._registered[return_of(invoice.number)]:
+            price = Decimal(back.unit_price_minor) / 100
+            registered[back.sku, price].append(Sold(back.order_id, back.number, price, back.quantity, back.quantity))
+        lines = tuple(
+            self._match_line(invoice.customer, line, registered[line.sku, line.unit_price] if registered else None)
+            for line in invoice.lines
+        )
         return Credit(invoice.number, invoice.occurred_at, lines, registered=bool(registered))
 
-    def _match_line(self, customer: str | None, line: Line, registered: Sequence[Sold]) -> CreditLine:
+    def _match_line(self, customer: str | None, line: Line, registered: Sequence[Sold] | None) -> CreditLine:
         credited = CreditLine(line.sku, line.unit_price, -line.quantity)
         if customer is None:
             credited.missing[Reason.NO_CUSTOMER] = credited.quantity
             return credited
         ever = self._sold[customer, line.sku]
         sold = [each for each in ever if each.unit_price == line.unit_price]
-        possible = registered or [each for each in sold if each.why_not is None]
-        credited.portions = list(
-            _take([each for each in possible if each.unit_price == line.unit_price], credited.quantity)
-        )
+        possible = [each for each in sold if each.why_not is None] if registered is None else registered
+        credited.portions = list(_take(possible, credited.quantity))
         units = credited.quantity - credited.returned
         for each in reversed(sold):
             if each.why_not and (taken := min(units, each.left)):
