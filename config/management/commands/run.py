@@ -35,10 +35,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _import_sample(self, stack: Stack) -> None:
-        if stack.manage("import_orders", str(SAMPLE), "--wait").returncode:
-            self.stderr.write(
-                f"The sample wasn't imported; everything else runs. Again: manage.py import_orders {SAMPLE} --wait"
-            )
+        for command in (("import_orders", str(SAMPLE), "--wait"), ("import_returns", str(SAMPLE))):
+            if stack.manage(*command).returncode:
+                self.stderr.write(
+                    f"The sample wasn't imported; everything else runs. Again: manage.py {' '.join(command)}"
+                )
+                return
 
 
 def _welcome(stack: Stack) -> str:
