@@ -44,11 +44,11 @@ from eventing.contact import COUNTRY, EMAIL, Contact
 from eventing.models import StoredEvent
 from eventing.money import Money
 from eventing.records import Record, Stream
-from orders.commands import CancelOrder, PlaceOrder
-from orders.events import Line, OrderEvent, OrderPlaced
-from orders.models import OrderLine, OrderSummary, Status
+from orders.commands import CancelOrder, PlaceOrder, ReturnItems, ReturnLine
+from orders.events import ItemsReturned, Line, OrderEvent, OrderPlaced
+from orders.models import OrderLine, OrderSummary, ReturnedLine, Status
 from orders.pricing import NoPrice, list_prices
-from orders.projections import OrderLines, OrderSummaries
+from orders.projections import OrderLines, OrderSummaries, ReturnedLines
 
 CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
 """The namespace of the customers that are users of ours: a user's customer id is the UUID of its key in it."""
@@ -56,6 +56,7 @@ CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
 VIEW = "orders.view_ordersummary"
 PLACE = "orders.add_ordersummary"
 CHANGE = "orders.change_ordersummary"
+RETURN = "orders.return_items"
 
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER)
 
@@ -155,6 +156,44 @@ class CancelOrderSerializer(Strict):
     reason = Text(max_length=1_000)
 
 
+class ReturnLineSerializer(Strict):
+    """So many units of one line of the order."""
+
+    line = WholeNumber(min_value=1, max_value=5_000, help_text="The line's `number` in the order.")
+    quantity = WholeNumber(min_value=1, max_value=1_000_000)
+
+    def to_internal_value(self, data: Any) -> ReturnLine:
+        asked = super().to_internal_value(data)
+        return ReturnLine(number=asked["line"], quantity=asked["quantity"])
+
+
+class ReturnItemsSerializer(Strict):
+    """With a `return_id` of its own a client can safely send the return again: it's registered once."""
+
+    return_id = Identifier(required=False, help_text="Yours, or a new one of ours.")
+    lines = serializers.ListField(child=ReturnLineSerializer(), min_length=1, max_length=5_000)
+    reason = Text(max_length=1_000)
+
+
+class ReturnedLineSerializer(serializers.Serializer[Any]):
+    """Units of one line that came back."""
+
+    line = serializers.IntegerField(source="number")
+    sku = serializers.CharField()
+    quantity = serializers.IntegerField()
+    unit_price = MoneySerializer()
+
+
+class ReturnSerializer(serializers.Serializer[Any]):
+    """Goods of an order that came back together, and what is refunded for them."""
+
+    order_id = serializers.UUIDField()
+    return_id = serializers.UUIDField()
+    lines = ReturnedLineSerializer(many=True)
+    refund = MoneySerializer()
+    reason = serializers.CharField()
+
+
 class OrderFilters(Paging):
     """Which orders are asked for."""
 
@@ -198,6 +237,7 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
     """An order without its lines."""
 
     total = serializers.SerializerMethodField()
+    refunded = serializers.SerializerMethodField(help_text="What was paid for the units that came back.")
     contact = serializers.SerializerMethodField()
 
     class Meta:
@@ -212,6 +252,8 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
             "total",
             "line_count",
             "units",
+            "returned_units",
+            "refunded",
             "placed_at",
             "confirmed_at",
             "shipped_at",
@@ -226,6 +268,10 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
     def get_total(self, order: OrderSummary) -> dict[str, Any]:
         return {"amount": order.total_minor, "currency": order.currency}
 
+    @extend_schema_field(MoneySerializer)
+    def get_refunded(self, order: OrderSummary) -> dict[str, Any]:
+        return {"amount": order.refunded_minor, "currency": order.currency}
+
     @extend_schema_field(ContactSerializer(allow_null=True))
     def get_contact(self, order: OrderSummary) -> dict[str, str] | None:
         contact = {name: getattr(order, f"contact_{name}") for name in Contact.__struct_fields__}
@@ -233,13 +279,14 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
 
 
 class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
-    """A line as it was placed, numbered from 1."""
+    """A line as it was placed, numbered from 1, and how many of its units came back."""
 
     unit_price = serializers.SerializerMethodField()
+    returned = serializers.IntegerField(read_only=True)
 
     class Meta:
         model = OrderLine
-        fields = ["number", "sku", "description", "quantity", "unit_price"]
+        fields = ["number", "sku", "description", "quantity", "unit_price", "returned"]
         read_only_fields = fields
 
     @extend_schema_field(MoneySerializer)
@@ -384,6 +431,40 @@ class OrderCancellation(APIView):
         return _answer(*_from_stream(order_id))
 
 
+class OrderReturns(APIView):
+    """Goods of an order that came back."""
+
+    @extend_schema(
+        operation_id="return_items",
+        request=ReturnItemsSerializer,
+        responses={201: ReturnSerializer},
+        parameters=[ETAG],
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        """Register that goods of a shipped order came back, all or a part.
+
+        Stock is received again, and what was paid for these units is refunded; both follow in a moment. A `return_id`
+        that was registered before is answered as it was the first time when its contents are the same, and with
+        `rejected` when they are others.
+        """
+        order, _ = _from_stream(order_id)
+        _check_visible(request, order)
+        if not request.user.has_perm(RETURN):
+            raise PermissionDenied(f"Registering that goods came back takes the permission {RETURN}.")
+        body = ReturnItemsSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        command = ReturnItems(
+            order_id=order_id,
+            return_id=asked.get("return_id") or uuid7(),
+            lines=tuple(asked["lines"]),
+            reason=asked["reason"],
+        )
+        carry_out(command, request)
+        (returned,) = (record for record in store.read(stream_of(order_id)) if _is_return(record, command.return_id))
+        return Response(ReturnSerializer(returned.event).data, status=201, headers={"ETag": etag(returned.version)})
+
+
 def customer_of(request: Request) -> UUID:
     """The customer that the request's user is, always the same."""
     return uuid5(CUSTOMERS, str(request.user.pk))
@@ -424,7 +505,21 @@ def _as_it_is(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
     lines = list(OrderLine.objects.filter(order_id=order_id))
     if order is None or len(lines) < order.line_count:
         return _from_stream(order_id)
+    if order.returned_units:
+        _count_returned(lines, ReturnedLine.objects.filter(order_id=order_id))
+        if sum(line.returned for line in lines) != order.returned_units:
+            return _from_stream(order_id)
     return order, lines
+
+
+def _count_returned(lines: Sequence[OrderLine], returned: Iterable[ReturnedLine]) -> None:
+    by_number = {line.number: line for line in lines}
+    for back in returned:
+        by_number[back.number].returned += back.quantity
+
+
+def _is_return(record: Record, return_id: UUID) -> bool:
+    return isinstance(record.event, ItemsReturned) and record.event.return_id == return_id
 
 
 def _as_it_was(
@@ -447,6 +542,8 @@ def _as_told_by(records: Iterable[Record]) -> tuple[OrderSummary, list[OrderLine
         if isinstance(record.event, OrderPlaced):
             order.order_id = record.event.order_id
             lines.extend(OrderLines().rows(record.event))
+        elif isinstance(record.event, ItemsReturned):
+            _count_returned(lines, ReturnedLines().rows(record.event))
     return order, lines
 
 

@@ -82,6 +82,8 @@ class OrderLine(models.Model):
     currency = models.CharField(max_length=3)
     unit_price_minor = models.BigIntegerField()
 
+    returned = 0  # units that came back: no column, so that lines are never changed; whoever shows them counts
+
     class Meta:
         ordering = ["order_id", "number"]
 

@@ -9,4 +9,5 @@ urlpatterns = [
     path("orders/<uuid:order_id>", api.Order.as_view(), name="order"),
     path("orders/<uuid:order_id>/history", api.OrderHistory.as_view(), name="order-history"),
     path("orders/<uuid:order_id>/cancel", api.OrderCancellation.as_view(), name="order-cancellation"),
+    path("orders/<uuid:order_id>/returns", api.OrderReturns.as_view(), name="order-returns"),
 ]

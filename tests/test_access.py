@@ -23,10 +23,11 @@ PRICE = {"amount": 255, "currency": "GBP"}
 PLACE = {"lines": [{"sku": "85123A", "quantity": 1, "unit_price": PRICE}]}
 PLACE_FOR_ANOTHER = {**PLACE, "customer_id": "0197a000-0000-7000-8000-000000000002"}
 CANCEL = {"reason": "Changed my mind"}
+RETURN = {"lines": [{"line": 1, "quantity": 1}], "reason": "Too many"}
 LIST_ITEM = {"sku": "71053", "description": "Lantern", "list_price": PRICE}
 RECEIVE = {"quantity": 1}
 
-OPERATOR = ["view_ordersummary", "add_ordersummary", "change_ordersummary", "change_stocklevel"]
+OPERATOR = ["view_ordersummary", "add_ordersummary", "change_ordersummary", "return_items", "change_stocklevel"]
 WHO = ("nobody", "customer", "other customer", "operator", "administrator")
 
 # What each gets when asking for it. The order is the customer's.
@@ -38,6 +39,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "orders/<uuid:order_id>?version=1", None, (401, 200, 404, 200, 200)),
     ("GET", "orders/<uuid:order_id>/history", None, (401, 200, 404, 200, 200)),
     ("POST", "orders/<uuid:order_id>/cancel", CANCEL, (401, 200, 404, 200, 200)),
+    ("POST", "orders/<uuid:order_id>/returns", RETURN, (401, 403, 404, 409, 409)),  # it isn't shipped yet
     ("GET", "inventory/items", None, (401, 200, 200, 200, 200)),
     ("POST", "inventory/items", LIST_ITEM, (401, 403, 403, 201, 201)),
     ("GET", "inventory/items/<str:sku>", None, (401, 200, 200, 200, 200)),

@@ -10,9 +10,13 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 from uuid_utils.compat import uuid7
 
+from eventing.handlers import dispatch
 from eventing.models import StoredEvent
+from eventing.money import Money
 from eventing.testing import settle
+from inventory.commands import ListStockItem, ReceiveStock
 from orders.models import OrderLine, OrderSummary
+from shipping.commands import DispatchShipment, shipment_of
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +68,10 @@ def test_a_placed_order_is_answered_with_all_that_is_known_of_it(ann: APIClient)
     assert order["status"] == "placed"
     assert order["total"] == {"amount": 2208, "currency": "GBP"}
     assert (order["line_count"], order["units"], order["version"]) == (2, 8, 1)
-    assert order["lines"] == [{"number": 1, **HEART}, {"number": 2, "description": "", **LANTERN}]
+    assert order["lines"] == [
+        {"number": 1, **HEART, "returned": 0},
+        {"number": 2, "description": "", **LANTERN, "returned": 0},
+    ]
 
 
 def test_who_placed_an_order_and_in_which_trace_is_recorded(ann: APIClient) -> None:
@@ -469,3 +476,97 @@ def test_a_contact_that_cant_be_one_is_pointed_out_and_nothing_is_stored(
     answer = place(ann, contact={**CONTACT, **changes})
     assert (answer.status_code, [each["pointer"] for each in answer.json()["errors"]]) == (400, [pointer])
     assert not StoredEvent.objects.exists()
+
+
+@pytest.fixture
+def clerk() -> APIClient:
+    return as_user("clerk", "view_ordersummary", "return_items")
+
+
+def ship(client: APIClient) -> str:
+    """An order that has left the house. Returns where it is."""
+    for item in (HEART, LANTERN):
+        sku = str(item["sku"])
+        dispatch(ListStockItem(sku=sku, description="", list_price=Money(minor=1, currency="GBP")))
+        dispatch(ReceiveStock(sku=sku, quantity=10))
+    location: str = place(client)["Location"]
+    settle()
+    dispatch(DispatchShipment(shipment_id=shipment_of(UUID(location.rpartition("/")[2]))))
+    settle()
+    return location
+
+
+def take_back(client: APIClient, location: str, *lines: tuple[int, int], **more: Any) -> Any:
+    asked = [{"line": line, "quantity": quantity} for line, quantity in lines]
+    return client.post(f"{location}/returns", {"lines": asked, "reason": "Too many", **more})
+
+
+def test_goods_that_came_back_are_registered_and_shown_with_the_order(ann: APIClient, clerk: APIClient) -> None:
+    location = ship(ann)
+    version = ann.get(location).json()["version"]
+
+    answer = take_back(clerk, location, (2, 2), (1, 1))
+
+    assert answer.status_code == 201
+    assert answer["ETag"] == f'"{version + 1}"'
+    assert answer.json() == {
+        "order_id": location.rpartition("/")[2],
+        "return_id": answer.json()["return_id"],
+        "lines": [
+            {"line": 1, "sku": "85123A", "quantity": 1, "unit_price": HEART["unit_price"]},
+            {"line": 2, "sku": "71053", "quantity": 2, "unit_price": LANTERN["unit_price"]},
+        ],
+        "refund": {"amount": 933, "currency": "GBP"},
+        "reason": "Too many",
+    }
+    shown = []
+    for _ in range(2):  # before the read models know, and after
+        order = ann.get(location).json()
+        returned = [line["returned"] for line in order["lines"]]
+        shown.append((order["version"], order["returned_units"], order["refunded"]["amount"], returned))
+        settle()
+    assert shown == [(version, 0, 0, [0, 0]), (version + 1, 3, 933, [1, 2])]
+    as_it_was = ann.get(location, {"version": version + 1}).json()
+    assert [line["returned"] for line in as_it_was["lines"]] == [1, 2]
+    assert "orders.items_returned" in {each["type"] for each in ann.get(f"{location}/history").json()["results"]}
+
+
+def test_the_same_return_sent_again_is_answered_again(ann: APIClient, clerk: APIClient) -> None:
+    location, name = ship(ann), str(uuid4())
+    first = take_back(clerk, location, (1, 1), return_id=name)
+    take_back(clerk, location, (1, 1))
+
+    assert take_back(clerk, location, (1, 1), return_id=name).content == first.content
+    refused = take_back(clerk, location, (1, 2), return_id=name)
+    assert (refused.status_code, refused.json()["code"]) == (409, "rejected")
+
+
+def test_more_than_was_shipped_does_not_come_back(ann: APIClient, clerk: APIClient) -> None:
+    refused = take_back(clerk, ship(ann), (1, 7))
+    assert refused.status_code == 409
+    assert "of which 0 have come back: 7 more can't" in refused.json()["detail"]
+
+
+def test_customers_do_not_register_that_their_goods_came_back(ann: APIClient, ben: APIClient) -> None:
+    location = place(ann)["Location"]
+    refused = take_back(ann, location, (1, 1))
+    assert refused.status_code == 403
+    assert "orders.return_items" in refused.json()["detail"]
+    assert take_back(ben, location, (1, 1)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"lines": [], "reason": "x"},
+        {"lines": [{"line": 1, "quantity": 1}]},
+        {"lines": [{"line": 0, "quantity": 1}], "reason": "x"},
+        {"lines": [{"line": 1, "quantity": 0}], "reason": "x"},
+        {"lines": [{"line": 1, "quantity": 1, "sku": "85123A"}], "reason": "x"},
+        {"lines": [{"line": 1, "quantity": 1}], "reason": "x", "return_id": 7},
+    ],
+)
+def test_a_return_that_makes_no_sense_is_refused(ann: APIClient, clerk: APIClient, body: Any) -> None:
+    answer = clerk.post(f"{place(ann)['Location']}/returns", body)
+    assert answer.status_code == 400

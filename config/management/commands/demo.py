@@ -19,8 +19,8 @@ from config.stack import Stack
 class Command(BaseCommand):
     help = (
         "Bring all of Waybill up on fresh servers, import the sample orders, wait until every order has ended, take "
-        "back what was returned, check that the books agree and that replayed read models equal the live ones, print the result, and stop. "
-        "Exit codes: 0 all is well, 1 something isn't, 2 usage, 130 interrupted."
+        "back what was returned, check that the books agree and that replayed read models equal the live ones, print "
+        "the result, and stop. Exit codes: 0 all is well, 1 something isn't, 2 usage, 130 interrupted."
     )
     requires_system_checks = []
 
