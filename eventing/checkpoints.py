@@ -41,6 +41,7 @@ def make_missing(**_: Any) -> None:
                     subscription=subscription.name,
                     partition=partition,
                     position=head() if subscription.starts_at_head else 0,
+                    version=subscription.version,
                 )
                 for subscription in subscriptions()
                 if subscription.name not in existing
@@ -93,6 +94,7 @@ def repartition(subscription: Subscription) -> None:
                 partition=partition,
                 position=positions.copy().pop(),
                 state=Checkpoint.State.PAUSED,
+                version=rows[0].version,
             )
             for partition in range(subscription.partitions)
         )

@@ -42,6 +42,8 @@ class Subscription(ABC):
 
     kind: ClassVar[str]
     starts_at_head: ClassVar[bool]
+    version = 1
+    """Counted up by projections whose read model has to be built anew."""
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ def test_every_operation_may_answer_with_a_problem_and_has_a_name(schema: Any) -
         "list_stock_items",
         "place_order",
         "receive_stock",
+        "return_items",
     ]
 
 

@@ -227,6 +227,19 @@ def test_a_paused_subscription_stands_still_until_it_is_resumed(noting: Noting) 
     assert len(noting.noted) == 1
 
 
+def test_a_read_model_that_was_never_built_is_of_the_version_that_will_build_it(
+    noting: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Checkpoint.objects.filter(subscription=noting.name).delete()
+    monkeypatch.setattr(noting, "version", 3)
+    make_missing()
+    pause(noting)
+    monkeypatch.setattr(noting, "version", 4)
+    make_missing()
+    repartition(noting)
+    assert set(Checkpoint.objects.filter(subscription=noting.name).values_list("version", flat=True)) == {3}
+
+
 def test_a_subscription_is_split_anew_when_it_is_drained_and_paused(
     noting: Noting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
