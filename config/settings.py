@@ -8,6 +8,7 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from config.embedded import running_servers
 from config.wrapping_keys import wrapping_keys
@@ -90,6 +91,7 @@ ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
 APPEND_SLASH = False
+LOGIN_REDIRECT_URL = "/admin/"
 
 TEMPLATES = [
     {
@@ -205,6 +207,9 @@ UNFOLD = {
     "SITE_TITLE": "Waybill",
     "SITE_HEADER": "Waybill",
     "SITE_SYMBOL": "local_shipping",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("waybill/favicon.svg")}],
+    "STYLES": [lambda request: static("waybill/operations.css")],
+    "SCRIPTS": [lambda request: static("waybill/operations.js")],
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {"navigation": "config.dashboard.navigation.sidebar"},
 }

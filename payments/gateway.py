@@ -10,6 +10,8 @@ The simulator's test tokens are named as Stripe's are:
 | ``tok_timeout`` | charged, but the first answer never arrives |
 | ``tok_timeout_lost`` | the first request never arrives; nothing is charged until it's sent again |
 | anything else | declined as invalid |
+
+`manage.py simulated_gateway down` makes it fail for everybody, until it's `up` again.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ class OutcomeUnknown(Exception):
     """The gateway gave no answer, and may have done what it was asked to. Ask again with the same key."""
 
 
+class GatewayDown(Exception):
+    """The gateway is out of order, and has done nothing. Ask again later."""
+
+
 class GatewayRefused(Exception):
     """The request contradicts what the gateway knows. Asking again won't help; a person has to look."""
 
@@ -36,12 +42,13 @@ class Gateway(Protocol):
     """Asked again with the same key, it gives the same answer and does nothing more."""
 
     def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
-        """Take the money. Raises OutcomeUnknown, or GatewayRefused for a key that was used for something else."""
+        """Take the money. Raises OutcomeUnknown, GatewayDown, or GatewayRefused for a key that was used for something
+        else."""
 
     def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
-        """Give a charge back, all of it or a part, and return the refund's reference. Raises OutcomeUnknown, or
-        GatewayRefused for a charge that there isn't, or of which less is left, or a key that was used for something
-        else."""
+        """Give a charge back, all of it or a part, and return the refund's reference. Raises OutcomeUnknown,
+        GatewayDown, or GatewayRefused for a charge that there isn't, or of which less is left, or a key that was used
+        for something else."""
 
 
 def gateway() -> Gateway:
@@ -61,12 +68,14 @@ INVALID = Declined(code="invalid_payment_method", message="This payment method i
 CHARGES = {"tok_visa", "tok_delay", "tok_timeout", "tok_timeout_lost"}
 
 # One statement finds the answer that was given to this key, or gives and keeps one; two at once wait for each other.
-# A lost request is answered when it comes again. Another request with the same key gets no row.
+# A lost request is answered when it comes again. Another request with the same key gets no row, nor does any while the
+# gateway is out of order.
 CHARGE = """
 INSERT INTO payments_gatewayentry AS entry
     (key, kind, amount_minor, currency, method, charge, outcome, reference, code, asks, created_at)
-VALUES (%(key)s, 'charge', %(minor)s, %(currency)s, %(method)s, '', %(first)s, %(reference)s, %(code)s, 1,
-    statement_timestamp())
+SELECT %(key)s, 'charge', %(minor)s, %(currency)s, %(method)s, '', %(first)s, %(reference)s, %(code)s, 1,
+    statement_timestamp()
+WHERE NOT EXISTS (SELECT FROM payments_gatewayoutage)
 ON CONFLICT (key) DO UPDATE SET asks = entry.asks + 1,
     outcome = CASE WHEN entry.outcome = 'lost' THEN %(then)s ELSE entry.outcome END
 WHERE (entry.kind, entry.amount_minor, entry.currency, entry.method)
@@ -119,6 +128,7 @@ class SimulatedGateway:
             },
         )
         if not rows:
+            _check_order()
             raise GatewayRefused(f"The key {idempotency_key} was used for another request: each needs its own.")
         ((outcome, asks),) = rows
         if outcome == "lost" or (method == "tok_timeout" and asks == 1):
@@ -136,6 +146,7 @@ class SimulatedGateway:
             "charge": charge,
             "reference": f"re_{idempotency_key}",
         }
+        _check_order()
         with transaction.atomic():
             run(QUEUE_FOR_CHARGE, {"charge": charge})
             rows = run(REFUND, asked)
@@ -145,3 +156,9 @@ class SimulatedGateway:
             )
         reference: str = rows[0][0]
         return reference
+
+
+def _check_order() -> None:
+    """Raises GatewayDown during an outage."""
+    for (message,) in run("SELECT message FROM payments_gatewayoutage"):
+        raise GatewayDown(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Status(models.TextChoices):
@@ -102,3 +103,17 @@ class GatewayEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key}: {self.outcome}"
+
+
+class GatewayOutage(models.Model):
+    """While there's a row, the simulated gateway answers nobody."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    message = models.TextField()
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="payments_gateway_outage_one")]
+
+    def __str__(self) -> str:
+        return f"{self.message} since {self.since:%Y-%m-%d %H:%M}"

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ StackStarter = Callable[..., Stack]
 WITHOUT_WEB = tuple(member for member in MEMBERS if member != "web")
 
 
-@pytest.fixture
-def start_stack() -> Iterator[StackStarter]:
-    """Starts servers and workers of the test's own, which end with it; keywords are settings of theirs."""
+@contextmanager
+def stacks() -> Iterator[StackStarter]:
+    """Starts servers and workers, which end with the block; keywords are settings of theirs."""
     state = Path(tempfile.mkdtemp(prefix="waybill-test-"))
     state.chmod(0o711)  # PostgreSQL runs under another account when this one is root
     inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
@@ -31,3 +31,10 @@ def start_stack() -> Iterator[StackStarter]:
 
         yield start
     shutil.rmtree(state)
+
+
+@pytest.fixture
+def start_stack() -> Iterator[StackStarter]:
+    """Starts servers and workers of the test's own, which end with it; keywords are settings of theirs."""
+    with stacks() as start:
+        yield start

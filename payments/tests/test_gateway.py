@@ -6,11 +6,12 @@ from threading import Barrier
 from typing import TypeVar
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
 from eventing.money import Money
 from payments.commands import Charged, Declined
-from payments.gateway import GatewayRefused, OutcomeUnknown, SimulatedGateway
+from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown, SimulatedGateway
 from payments.models import GatewayEntry
 from tests.builders import TOTAL, pounds
 
@@ -175,3 +176,16 @@ def test_many_parts_at_once_never_come_to_more_than_was_taken() -> None:
 
     assert sum(at_once(give_a_third_back, 8)) == 3
     assert sum(entry.amount_minor for entry in GatewayEntry.objects.filter(kind="refund")) == TOTAL.minor
+
+
+def test_while_the_gateway_is_out_of_order_it_answers_nobody_and_has_done_nothing() -> None:
+    call_command("simulated_gateway", "down", message="Closed for stocktaking.")
+    with pytest.raises(GatewayDown, match=r"Closed for stocktaking\."):
+        charge()
+    assert not GatewayEntry.objects.exists()
+    call_command("simulated_gateway", "up")
+    assert charge() == CHARGED
+    call_command("simulated_gateway", "down")
+    with pytest.raises(GatewayDown):
+        refund()
+    assert GatewayEntry.objects.count() == 1
