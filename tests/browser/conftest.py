@@ -21,7 +21,7 @@ ACCOUNTS = f"""
 from django.contrib.auth.models import Group, User
 for name in ("viewer", "operator", "administrator"):
     user = User.objects.create_user(name, f"{{name}}@localhost", "{PASSWORD}", is_staff=True)
-    user.groups.add(Group.objects.get_or_create(name=name)[0]); user.is_superuser=True; user.save()
+    user.groups.add(Group.objects.get(name=name))
 """
 TOKEN = "from django.contrib.auth.models import User; User.objects.create_superuser('shop')"
 
