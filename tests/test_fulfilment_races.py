@@ -11,9 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from unittest.mock import patch
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 import pytest
@@ -39,7 +39,7 @@ from inventory.commands import ListStockItem, ReceiveStock
 from inventory.events import StockReleased, StockReserved, StockShipped
 from orders.aggregates import Order
 from orders.aggregates import Status as OrderStatus
-from orders.commands import CancelOrder, PlaceOrder
+from orders.commands import CancelOrder, PlaceOrder, ReturnItems, ReturnLine
 from orders.events import Fulfilment, Line
 from orders.sagas import OrderFulfilment
 from payments.aggregates import Payment
@@ -62,6 +62,13 @@ REFUSAL = Declined(code="card_declined", message="Your card was declined.")
 COVERED = settings(max_examples=1_000, deadline=None)
 
 
+class Refund(NamedTuple):
+    """Money that the gateway gave back of a charge, in minor units."""
+
+    charge: str
+    minor: int
+
+
 class Outside:
     """A gateway and a carrier: each key is acted upon once, and any request or answer may get lost."""
 
@@ -69,7 +76,7 @@ class Outside:
         self.decide, self.declines = decide, declines
         self.silences = 0
         self.charged: dict[str, Money] = {}
-        self.refunded: dict[str, str] = {}
+        self.refunded: dict[str, Refund] = {}
         self.booked: dict[str, str] = {}
         self.voided: set[str] = set()
 
@@ -82,8 +89,9 @@ class Outside:
 
     def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
         self._maybe_silent()
-        assert self.charged[charge] == amount
-        self.refunded[idempotency_key] = charge
+        refund = Refund(charge, amount.minor)
+        assert self.refunded.setdefault(idempotency_key, refund) == refund
+        assert sum(each.minor for each in self.refunded.values() if each.charge == charge) <= self.charged[charge].minor
         self._maybe_silent()
         return idempotency_key
 
@@ -101,8 +109,7 @@ class Outside:
     @property
     def money_kept(self) -> int:
         """In minor units."""
-        returned = [self.charged[charge] for charge in self.refunded.values()]
-        return sum(each.minor for each in self.charged.values()) - sum(each.minor for each in returned)
+        return sum(each.minor for each in self.charged.values()) - sum(each.minor for each in self.refunded.values())
 
     @property
     def live_consignments(self) -> set[str]:
@@ -291,12 +298,18 @@ MOMENTS = st.none() | st.integers(0, 40)
 """A number of moves after which something comes, if it comes at all."""
 
 
-def play(world: World, data: st.DataObject) -> None:
-    """Let things happen until nothing has to any more. A cancellation, an impatient warehouse and the deadline come at
-    a moment that nothing else depends on."""
+Asked = tuple[Command, st.SearchStrategy[int] | st.SearchStrategy[int | None]]
+"""A command, and when somebody asks for it."""
+
+AT_ANY_MOMENT: list[Asked] = [(command, MOMENTS) for command in (CANCEL, DISPATCH, DISPATCH, DELIVER)]
+
+
+def play(world: World, data: st.DataObject, *, asked: Iterable[Asked] = AT_ANY_MOMENT) -> None:
+    """Let things happen until nothing has to any more. A cancellation, an impatient warehouse, what else is asked and
+    the deadline come at a moment that nothing else depends on."""
     coming: list[tuple[int, Move]] = []
-    for command in (CANCEL, DISPATCH, DISPATCH, DELIVER):
-        moment = data.draw(MOMENTS, label=type(command).__name__)
+    for command, moments in asked:
+        moment = data.draw(moments, label=type(command).__name__)
         if moment is not None:
             coming.append((moment, partial(somebody_asks, world, command)))
     for what, label in ((time_is_up, "deadline"), (somebody_resumes, "resumed"), (somebody_resumes, "resumed again")):
@@ -423,3 +436,51 @@ def test_a_parcel_stays_in_the_house_until_its_order_can_not_be_cancelled_any_mo
         while moves := world.moves():
             moves[0]()
         expect_all_or_nothing(world, 12)
+
+
+def what_comes_back(data: st.DataObject) -> list[Command]:
+    """Returns of one order: some of them twice, some of more than there is, some under a name that is taken."""
+    names = st.sampled_from([uuid5(ORDER, name) for name in ("first", "second", "third")])
+    lines = st.lists(
+        st.builds(ReturnLine, number=st.integers(1, 3), quantity=st.integers(1, 4)), min_size=1, max_size=2
+    ).map(tuple)
+    asked = st.builds(ReturnItems, order_id=st.just(ORDER), return_id=names, lines=lines, reason=st.just("Too many"))
+    returns = data.draw(st.lists(asked, min_size=1, max_size=4), label="returns")
+    return [*returns, *data.draw(st.lists(st.sampled_from(returns), max_size=2), label="again")]
+
+
+@pytest.mark.parametrize(("fulfilment", "by_stream"), MANNERS)
+@COVERED
+@given(data=st.data(), prices=st.tuples(*[st.sampled_from(["2.55", "0"])] * 3))
+def test_whatever_comes_back_is_paid_back_and_in_the_house_again_once(
+    fulfilment: Fulfilment, by_stream: bool, data: st.DataObject, prices: tuple[str, ...]
+) -> None:
+    outside = Outside(lambda: data.draw(st.booleans(), label="silent"), declines=False)
+    with World(outside, by_stream=by_stream) as world:
+        stocked(world, hearts=20)
+        lines = tuple(
+            msgspec.structs.replace(line, unit_price=pounds(price))
+            for line, price in zip(lines_at("1"), prices, strict=True)
+        )
+        world.send(PlaceOrder(order_id=ORDER, customer_id=None, lines=lines, fulfilment=fulfilment))
+
+        once_confirmed = [DISPATCH, DELIVER, DELIVER, *what_comes_back(data)]
+        play(world, data, asked=[(command, st.integers(25, 60)) for command in once_confirmed])
+
+        order, payment = world.load(Order, ORDER), world.load(Payment, PAYMENT)
+        refunds = [each.refund.minor for each in order.returns.values()]
+        if refunds:
+            assert order.placed is not None
+            assert order.status in (OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+            assert outside.money_kept == order.placed.total.minor - sum(refunds) == payment.remaining.minor
+            assert sorted(each.minor for each in outside.refunded.values()) == sorted(filter(None, refunds))
+            assert all(order.returned[number] <= line.quantity for number, line in enumerate(lines, 1))
+            hearts = order.returned[1] + order.returned[3]
+            assert [world.load(StockItem, sku).on_hand for sku in (HEART, LANTERN)] == [
+                8 + hearts,
+                3 + order.returned[2],
+            ]
+            assert {saga.state for saga in world.sagas} == {"COMPLETED"}
+        else:
+            expect_all_or_nothing(world, 20)
+        tally(f"{len(refunds)} returns, {payment.status.value}")
