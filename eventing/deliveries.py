@@ -7,7 +7,9 @@ An attempt is counted and committed before it is made. After the last one the de
 from __future__ import annotations
 
 import logging
+import os
 import random
+import socket
 import traceback
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,6 +24,7 @@ from django.utils import timezone
 
 from eventing.models import Delivery
 from eventing.records import RECORD_COLUMNS, Record, records
+from eventing.signature import signature_of
 from eventing.statements import run
 from eventing.subscriptions import Subscription
 
@@ -82,6 +85,29 @@ SELECT forgotten_at IS NOT NULL FROM eventing_person_key WHERE person IN (
 """
 
 
+# What is kept of a failed attempt beside the letter, and of the group that it belongs to. A replay's letters are in a
+# schema of its own, and nobody's business but the replay's: for them nothing is kept here.
+KEEP = """
+WITH ours AS (
+    SELECT FROM pg_class letters JOIN pg_class attempts USING (relnamespace)
+    WHERE letters.oid = 'eventing_delivery'::regclass AND attempts.oid = 'eventing_attempt'::regclass
+), letter AS (
+    UPDATE eventing_delivery SET signature = %(key)s, failing_since = coalesce(failing_since, statement_timestamp())
+    WHERE subscription = %(subscription)s AND position = %(position)s
+    RETURNING id, attempts, coalesce(attempted_at, statement_timestamp()) AS began_at
+), attempt AS (
+    INSERT INTO eventing_attempt (delivery_id, number, began_at, worker, error, traceback)
+    SELECT id, attempts, began_at, %(worker)s, %(error)s, %(traceback)s FROM letter, ours
+)
+INSERT INTO eventing_letter_group AS letter_group
+    (signature, subscription, event_type, exception, frame, message, failures)
+SELECT %(key)s, %(subscription)s, %(event_type)s, %(exception)s, %(frame)s, %(message)s, 1 FROM ours
+ON CONFLICT (signature) DO UPDATE SET last_seen = statement_timestamp(), failures = letter_group.failures + 1
+"""
+
+FORGOTTEN = "(forgotten)"
+
+
 class NeverEnded(Exception):
     """An event was begun as often as it may be, and not ended once: it may kill its worker."""
 
@@ -131,6 +157,7 @@ def park(subscription: Subscription, partition: int, failed: Entry, error: Excep
     )
     said = _said(error, failed.event_id)
     _insert(subscription, partition, [failed], delay=back_off(1), attempts=1, error=said.error, trace=said.trace)
+    _keep(subscription, failed.position, failed.event_id, error, said)
 
 
 def claim(subscription: Subscription, *, partition: int | None = None, limit: int = 1) -> list[Claim]:
@@ -184,6 +211,7 @@ def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
             error=said.error,
             traceback=said.trace,
         )
+        _keep(subscription, claim.position, claim.row[0], error, said)
 
 
 def failed() -> QuerySet[Delivery]:
@@ -250,8 +278,28 @@ def _said(error: Exception, event_id: UUID) -> Said:
     """Only the error's kind where it may quote somebody who was forgotten since the handler read the event. In the
     transaction that keeps it."""
     if any(forgotten for (forgotten,) in run(ABOUT_FORGOTTEN, {"event_id": event_id})):
-        return Said(f"{type(error).__name__}: (forgotten)", "")
+        return Said(f"{type(error).__name__}: {FORGOTTEN}", "")
     return Said(describe(error), trace_of(error))
+
+
+def _keep(subscription: Subscription, position: int, event_id: UUID, error: Exception, said: Said) -> None:
+    ((event_type,),) = run("SELECT type FROM eventing_event WHERE id = %(id)s", {"id": event_id})
+    signature = signature_of(error, subscription=subscription.name, event_type=event_type)
+    run(
+        KEEP,
+        {
+            "key": signature.key,
+            "subscription": subscription.name,
+            "event_type": event_type,
+            "exception": signature.exception,
+            "frame": signature.frame,
+            "message": FORGOTTEN if said.error.endswith(FORGOTTEN) else signature.message,
+            "position": position,
+            "worker": f"{socket.gethostname()} {os.getpid()}",
+            "error": said.error,
+            "traceback": said.trace,
+        },
+    )
 
 
 def _insert(

@@ -34,6 +34,18 @@ WHERE letter.error <> '' AND letter.error NOT LIKE '%%: (forgotten)' AND event.i
 RETURNING letter.id
 """
 
+# The same of each attempt at such a letter, and of the groups that they belong to.
+BLANK_ATTEMPTS = """
+WITH letters AS (
+    SELECT id, signature FROM eventing_delivery WHERE error LIKE '%%: (forgotten)'
+), attempts AS (
+    UPDATE eventing_attempt attempt SET error = split_part(attempt.error, ':', 1) || ': (forgotten)', traceback = ''
+    FROM letters WHERE attempt.delivery_id = letters.id AND attempt.error NOT LIKE '%%: (forgotten)'
+)
+UPDATE eventing_letter_group letter_group SET message = '(forgotten)'
+FROM letters WHERE letter_group.signature = letters.signature AND letter_group.message <> '(forgotten)'
+"""
+
 TRACES = """
 SELECT category, count(DISTINCT stream_id) FROM eventing_event
 WHERE metadata @> jsonb_build_object('persons', jsonb_build_array(%(person)s::text)) AND metadata <> '{}'
@@ -79,5 +91,6 @@ def forget(person_id: UUID, *, reason: str, by: str) -> Forgetting:
             PersonKey.objects.filter(pk=key.pk).update(wrapped=None, forgotten_at=since)
     with transaction.atomic():
         letters = len(run(BLANK_LETTERS, {"person": str(person_id)}))
+        run(BLANK_ATTEMPTS)
         removed = replay.remove_copies()
     return Forgetting(since, already=already, letters=letters, removed=removed)

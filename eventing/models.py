@@ -164,6 +164,8 @@ class Delivery(models.Model):
     due_at = models.DateTimeField(db_default=Now())
     error = models.TextField(default="", db_default="")
     traceback = models.TextField(default="", db_default="")
+    signature = models.TextField(default="", db_default="", help_text="Of the last failure: its letter group.")
+    failing_since = models.DateTimeField(null=True, help_text="When it first failed.")
     reason = models.TextField(default="", db_default="", help_text="Why it was skipped, and by whom.")
     created_at = models.DateTimeField(db_default=Now())
     attempted_at = models.DateTimeField(null=True)
@@ -172,6 +174,10 @@ class Delivery(models.Model):
     class Meta:
         db_table = "eventing_delivery"
         verbose_name_plural = "deliveries"
+        permissions = [
+            ("retry_delivery", "Can have letters tried again"),
+            ("skip_delivery", "Can give letters up"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["subscription", "position"], name="eventing_delivery_once"),
         ]
@@ -188,10 +194,108 @@ class Delivery(models.Model):
                 condition=models.Q(state__in=["waiting", "dead"]),
                 name="eventing_delivery_sequence",
             ),
+            models.Index(
+                fields=["signature"],
+                condition=models.Q(state__in=["waiting", "dead"]) & ~models.Q(signature=""),
+                name="eventing_delivery_signature",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.subscription} {self.sequence} at {self.position}: {self.state}"
+
+
+class Attempt(models.Model):
+    """One attempt at a delivery that failed. One that never ended, because its worker died, leaves none: the numbers
+    show where it was."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.DO_NOTHING, db_constraint=False, related_name="failures")
+    number = models.IntegerField()
+    began_at = models.DateTimeField()
+    failed_at = models.DateTimeField(db_default=Now())
+    worker = models.TextField(help_text="Host and number of the process that made it.")
+    error = models.TextField()
+    traceback = models.TextField()
+
+    class Meta:
+        db_table = "eventing_attempt"
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.error}"
+
+
+class LetterGroup(models.Model):
+    """Letters that failed in the same place for the same reason, ever. Which of them are open, their rows say."""
+
+    signature = models.TextField(primary_key=True)
+    subscription = models.TextField()
+    event_type = models.TextField()
+    exception = models.TextField()
+    frame = models.TextField(help_text="The innermost function of our own code that took part.")
+    message = models.TextField(help_text="Without what differs from letter to letter.")
+    first_seen = models.DateTimeField(db_default=Now())
+    last_seen = models.DateTimeField(db_default=Now())
+    failures = models.BigIntegerField(default=1)
+    alerted_at = models.DateTimeField(null=True, help_text="When somebody was told, since it was last all settled.")
+    alert_attempts = models.IntegerField(default=0, db_default=0)
+
+    class Meta:
+        db_table = "eventing_letter_group"
+
+    def __str__(self) -> str:
+        return f"{self.subscription}: {self.exception} in {self.frame or 'no code of ours'}"
+
+
+class LetterJob(models.Model):
+    """Many letters being tried again, in waves that grow as long as few fail again."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        STOPPED = "stopped"
+        CANCELLED = "cancelled"
+
+    state = models.TextField(choices=State, default=State.RUNNING)
+    filter = models.JSONField(help_text="Which letters were asked for.")
+    tolerance = models.FloatField(help_text="The share of a wave that may fail again; above it the job stops.")
+    wave = models.IntegerField(default=0, help_text="Waves that were let go.")
+    said = models.TextField(default="", help_text="Why it ended, unless all is done.")
+    started_by = models.TextField()
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_letter_job"
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(state="running"), name="eventing_letter_job_running"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Job {self.pk}: {self.state}"
+
+
+class JobLetter(models.Model):
+    """A letter that a job is to try again: one of those that there were when it began."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waits for its wave"
+        RELEASED = "released", "being tried"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed", "failed again"
+        SETTLED = "settled", "settled by somebody else"
+
+    job = models.ForeignKey(LetterJob, on_delete=models.CASCADE, related_name="letters")
+    delivery = models.ForeignKey(Delivery, on_delete=models.DO_NOTHING, db_constraint=False)
+    state = models.TextField(choices=State, default=State.WAITING)
+    wave = models.IntegerField(null=True)
+    released_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_job_letter"
+        constraints = [models.UniqueConstraint(fields=["job", "delivery"], name="eventing_job_letter_once")]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} of job {self.job_id}: {self.state}"
 
 
 class SagaInstance(models.Model):

@@ -3,7 +3,7 @@ time, or was lost with the broker."""
 
 from __future__ import annotations
 
-from eventing import nudges
+from eventing import letter_jobs, nudges
 from eventing.effects import EffectSubscription
 from eventing.nudges import Nudge
 from eventing.relay import relay_all
@@ -24,9 +24,10 @@ SELECT saga, partition FROM eventing_timer WHERE due_at <= statement_timestamp()
 
 
 def sweep() -> None:
-    """Relay what is in the outbox, and nudge whoever has something to do."""
+    """Relay what is in the outbox, take jobs a step further, and nudge whoever has something to do."""
     for _ in relay_all():
         pass
+    letter_jobs.tend()
     wanted: list[Nudge] = []
     waiting = run(WAITING)
     known = {subscription.name: subscription for subscription in subscriptions()}

@@ -1,0 +1,219 @@
+"""What operators do about letters: try again, or give up for a written reason. Each act is noted with who did it.
+
+The same functions serve the pages, the API and the shell.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Model, QuerySet
+
+from eventing import audit, checkpoints, deliveries, nudges
+from eventing.domain import Rejected
+from eventing.effects import EffectSubscription
+from eventing.models import Attempt, Checkpoint, Delivery, LetterGroup
+from eventing.nudges import Nudge
+from eventing.statements import run
+from eventing.subscriptions import Subscription, subscriptions
+
+LONGEST_REASON = 1_000
+
+# Open letters by group, and how many later events wait behind them. ``affected`` are the streams that they're of.
+GROUPS = """
+SELECT letter_group.signature, letter_group.subscription, letter_group.event_type, letter_group.exception,
+    letter_group.frame, letter_group.message, letter_group.first_seen, letter_group.last_seen, letter_group.failures,
+    count(*) FILTER (WHERE letter.state = 'dead') AS dead,
+    count(*) FILTER (WHERE letter.state = 'waiting') AS retrying,
+    count(DISTINCT coalesce(event.data ->> %(subject)s, event.category || '-' || event.stream_id)) AS affected,
+    coalesce(sum(behind.waiting), 0)::bigint AS behind
+FROM eventing_delivery letter
+JOIN eventing_letter_group letter_group USING (signature)
+JOIN eventing_event event ON event.id = letter.event_id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS waiting FROM eventing_delivery later
+    WHERE later.subscription = letter.subscription AND later.sequence = letter.sequence
+        AND later.position > letter.position AND later.state IN ('waiting', 'dead')
+) behind ON true
+WHERE letter.state IN ('waiting', 'dead') AND letter.signature <> ''
+    AND (letter.state = 'dead' OR letter.error <> '')
+GROUP BY letter_group.signature
+ORDER BY dead DESC, letter_group.last_seen DESC
+"""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Open letters of one signature: what they have in common, and how many there are."""
+
+    signature: str
+    subscription: str
+    event_type: str
+    exception: str
+    frame: str
+    message: str
+    first_seen: datetime
+    last_seen: datetime
+    failures: int
+    dead: int
+    retrying: int
+    affected: int
+    behind: int
+
+    @property
+    def open(self) -> int:
+        """Letters that are dead, or are tried again later."""
+        return self.dead + self.retrying
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which letters are meant: all that fit, where nothing is said."""
+
+    subscription: str = ""
+    event_type: str = ""
+    signature: str = ""
+    sequence: str = ""
+    state: str = ""
+    ids: tuple[int, ...] = ()
+
+    def letters(self) -> QuerySet[Delivery]:
+        """Those that have failed and aren't settled, the oldest first."""
+        fitting = deliveries.failed()
+        for name in ("subscription", "signature", "sequence", "state"):
+            if value := getattr(self, name):
+                fitting = fitting.filter(**{name: value})
+        if self.event_type:
+            fitting = fitting.filter(event__type=self.event_type)
+        if self.ids:
+            fitting = fitting.filter(pk__in=self.ids)
+        return fitting.order_by("position", "pk")
+
+    def described(self) -> dict[str, Any]:
+        """What was asked for, as JSON has it."""
+        described: dict[str, Any] = msgspec.to_builtins(self)
+        return described
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt as the letter's page shows it; one that never ended has no end and no error."""
+
+    number: int
+    began_at: datetime | None
+    failed_at: datetime | None
+    worker: str
+    error: str
+    traceback: str
+
+
+def groups(subject: str) -> list[Group]:
+    """The groups of open letters, those with most dead ones first. ``subject`` is the field of events that names what
+    an operator calls affected, such as ``order_id``."""
+    columns = Group.__struct_fields__
+    return [Group(**dict(zip(columns, row, strict=True))) for row in run(GROUPS, {"subject": subject})]
+
+
+def failures_of(letter: Delivery) -> list[Failure]:
+    """Each attempt, oldest first, those that never ended among them: the numbers that are missing."""
+    told: list[Failure] = []
+    known = 0
+    for attempt in Attempt.objects.filter(delivery=letter).order_by("pk"):
+        if attempt.number <= known:
+            known = 0  # somebody had it tried again, and counting began anew
+        told += [_never_ended(number) for number in range(known + 1, attempt.number)]
+        told.append(
+            Failure(
+                number=attempt.number,
+                began_at=attempt.began_at,
+                failed_at=attempt.failed_at,
+                worker=attempt.worker,
+                error=attempt.error,
+                traceback=attempt.traceback,
+            )
+        )
+        known = attempt.number
+    return told
+
+
+def retry(asked: Filter, *, who: User, **noted: Any) -> int:
+    """Have letters tried again at once. Returns how many; for many, a job is kinder (`letter_jobs.start`)."""
+    with transaction.atomic():
+        letters = list(asked.letters().select_for_update())
+        release(letters)
+        if letters:
+            audit.note(who, "retried", _about(asked, letters), filter=asked.described(), letters=len(letters), **noted)
+    return len(letters)
+
+
+def skip(asked: Filter, *, reason: str, who: User, **noted: Any) -> int:
+    """Give letters up; the next of their sequences go on. Returns how many. Raises Rejected without a reason."""
+    reason = reason.strip()
+    if not reason:
+        raise Rejected("The reason is empty: say why these events may be left out.")
+    if len(reason) > LONGEST_REASON:
+        raise Rejected(f"The reason has {len(reason):,} characters; {LONGEST_REASON:,} is the most.")
+    with transaction.atomic():
+        letters = list(asked.letters().select_for_update())
+        deliveries.skip(Delivery.objects.filter(pk__in=[each.pk for each in letters]), reason=reason)
+        if letters:
+            about = _about(asked, letters)
+            audit.note(who, "skipped", about, filter=asked.described(), letters=len(letters), reason=reason, **noted)
+        transaction.on_commit(partial(nudges.send, _nudges(letters)))
+    return len(letters)
+
+
+def pause(subscription: Subscription, *, who: User, **noted: Any) -> int:
+    """Stop a subscription after the batch that is under way. Returns how many partitions it stopped."""
+    with transaction.atomic():
+        stopped = checkpoints.pause(subscription)
+        if stopped:
+            audit.note(who, "paused", _checkpoint(subscription), partitions=stopped, **noted)
+    return stopped
+
+
+def resume(subscription: Subscription, *, who: User, **noted: Any) -> int:
+    """Let a paused subscription go on. Returns how many partitions go on."""
+    with transaction.atomic():
+        resumed = Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.PAUSED).update(
+            state=Checkpoint.State.RUNNING
+        )
+        if resumed:
+            audit.note(who, "resumed", _checkpoint(subscription), partitions=resumed, **noted)
+        transaction.on_commit(partial(nudges.send, subscription.nudges))
+    return resumed
+
+
+def release(letters: list[Delivery]) -> None:
+    """Have letters tried again with all their attempts, once the running transaction has ended."""
+    deliveries.retry(Delivery.objects.filter(pk__in=[each.pk for each in letters]))
+    transaction.on_commit(partial(nudges.send, _nudges(letters)))
+
+
+def _nudges(letters: list[Delivery]) -> list[Nudge]:
+    known = {subscription.name: subscription for subscription in subscriptions()}
+    wanted: dict[Nudge, None] = {}
+    for letter in letters:
+        subscription = known.get(letter.subscription)
+        if isinstance(subscription, EffectSubscription):
+            wanted[subscription.nudge_to_perform] = None
+        elif subscription is not None:
+            wanted[subscription.nudge_for(letter.partition)] = None
+    return list(wanted)
+
+
+def _about(asked: Filter, letters: list[Delivery]) -> Model:
+    """What the note is attached to: the one letter, the group, or the first of many."""
+    if len(letters) > 1 and asked.signature:
+        return LetterGroup.objects.get(pk=asked.signature)
+    return letters[0]
+
+
+def _checkpoint(subscription: Subscription) -> Checkpoint:
+    return Checkpoint.objects.filter(subscription=subscription.name).order_by("partition")[0]
+
+
+def _never_ended(number: int) -> Failure:
+    return Failure(number=number, began_at=None, failed_at=None, worker="", error="", traceback="")

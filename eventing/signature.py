@@ -1,0 +1,69 @@
+"""What failures have in common: letters of one signature failed in the same place for the same reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from hashlib import sha256
+from types import FrameType
+from typing import NamedTuple
+
+from django.conf import settings
+
+LONGEST_MESSAGE = 300
+
+# What differs from one letter to the next: what is quoted, addresses, ids, numbers.
+_DIFFERS = re.compile(
+    r"""(?P<quoted>(?<!\w)'[^']*'(?!\w)|"[^"]*")
+      | (?P<address>[^\s@]+@[^\s@]+)
+      | (?P<id>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b
+            | \b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b)
+      | (?P<number>\d[\d.,:/-]*\d|\d)""",
+    re.VERBOSE,
+)
+_INSTALLED = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+
+
+class Signature(NamedTuple):
+    """Where and why a subscription failed at an event. ``frame`` is the innermost function of our own code that took
+    part, such as ``payments.gateway.SimulatedGateway.charge``; ``message`` is the error's without what differs."""
+
+    subscription: str
+    event_type: str
+    exception: str
+    frame: str
+    message: str
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that stand for all of it."""
+        return sha256("\n".join(self).encode()).hexdigest()[:16]
+
+
+def signature_of(error: Exception, *, subscription: str, event_type: str) -> Signature:
+    """The signature of a failure."""
+    kind = type(error)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return Signature(subscription, event_type, f"{module}{kind.__qualname__}", _frame(error), normalised(str(error)))
+
+
+def normalised(message: str) -> str:
+    """The first line of a message, with a word in place of all that differs from one letter to the next."""
+    first = message.strip().partition("\n")[0]
+    return _DIFFERS.sub(lambda found: f"<{found.lastgroup}>", first)[:LONGEST_MESSAGE]
+
+
+def _frame(error: Exception) -> str:
+    innermost, step = "", error.__traceback__
+    while step is not None:
+        if _is_ours(step.tb_frame):
+            innermost = f"{step.tb_frame.f_globals.get('__name__', '?')}.{step.tb_frame.f_code.co_qualname}"
+        step = step.tb_next
+    return innermost
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether a function stands in the project, and not in what is installed for it."""
+    path = frame.f_code.co_filename
+    return path.startswith(f"{settings.BASE_DIR}{os.sep}") and not path.startswith(_INSTALLED)
