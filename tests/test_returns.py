@@ -7,9 +7,11 @@ from uuid import UUID, uuid5
 import pytest
 from pytest_django import Settings
 
+from eventing.checkpoints import pause, resume
 from eventing.domain import Rejected
 from eventing.handlers import dispatch
 from eventing.models import SagaInstance
+from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from inventory.models import StockLevel
@@ -152,6 +154,25 @@ def test_what_cost_nothing_comes_back_without_the_gateway() -> None:
     assert given_back() == []
     assert OrderSummary.objects.get().refunded_minor == 0
     assert PaymentSummary.objects.get().status == "completed"
+
+
+def test_until_the_gateway_has_given_it_back_money_is_being_refunded() -> None:
+    deliver()
+    subscription = subscription_named("payments.refund")
+    pause(subscription)
+    take_back((1, 2))
+    payment = PaymentSummary.objects.get()
+    assert (payment.status, payment.refunding_minor, payment.refunded_minor) == ("completed", 510, 0)
+
+    take_back((1, 4), (2, 2), (3, 6), name="second")
+    payment.refresh_from_db()
+    assert (payment.status, payment.refunding_minor, payment.refunded_minor) == ("refunding", TOTAL.minor, 0)
+
+    resume(subscription)
+    settle()
+    payment.refresh_from_db()
+    assert (payment.status, payment.refunding_minor, payment.refunded_minor) == ("refunded", 0, TOTAL.minor)
+    assert given_back() == [510, 3228]
 
 
 def test_goods_that_have_not_left_the_house_do_not_come_back() -> None:

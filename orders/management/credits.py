@@ -35,6 +35,7 @@ class Reason(StrEnum):
     RETURNED_BEFORE = "returned_before"
     ORDER_CANCELLED = "order_cancelled"
     NOT_IMPORTED = "not_imported"
+    REFUSED = "refused"
 
 
 @dataclass(slots=True)
@@ -77,6 +78,12 @@ class CreditLine:
     def pence(self, units: int) -> int:
         """What so many of these units cost."""
         return pence(units, self.unit_price)
+
+    def refuse(self) -> None:
+        """Nothing of it comes back after all."""
+        if self.portions:
+            self.missing[Reason.REFUSED] = self.returned
+            self.portions = []
 
 
 @dataclass(slots=True)

@@ -52,11 +52,12 @@ def wait_until(states: Collection[Status], orders: Collection[UUID], what: str) 
 
 def wait_until_shown() -> None:
     """Wait until the read models of orders show all that has been recorded."""
-    while not _all_is_shown():
-        time.sleep(POLL_SECONDS)
+    with Console(stderr=True).status("Waiting until the read models of orders have caught up"):
+        while not _all_is_shown():
+            time.sleep(POLL_SECONDS)
 
 
 def _all_is_shown() -> bool:
     now = status()
     shown = [each for each in now.subscriptions if each.kind == "projection" and each.name.startswith("orders.")]
-    return not now.outbox.backlog and not any(each.lag or each.waiting for each in shown)
+    return not now.outbox.backlog and not any(each.lag for each in shown)

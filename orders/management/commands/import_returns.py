@@ -129,12 +129,13 @@ class Command(BaseCommand):
             wait_until(ENDED, _states(orders), "Ended")
         matching = Matching(retail, _states(orders), ReturnedLine.objects.filter(order_id__in=orders))
         credits = list(matching.credits())
-        result = _report(retail, credits, dry_run=dry_run)
+        result = Returned(file=str(retail.path), dry_run=dry_run, credits=len(credits))
         if not dry_run:
             new = [credit for credit in credits if credit.returns and not credit.registered]
             self._deliver(new, matching, result)
             self._register(new, result)
             result.seconds = round(time.monotonic() - started, 3)
+        _count(credits, result)
         return result
 
     def _deliver(self, credits: Sequence[Credit], matching: Matching, result: Returned) -> None:
@@ -150,6 +151,7 @@ class Command(BaseCommand):
                 for order_id, returned_at in list(waiting.items()):
                     if _has_arrived(order_id, matching.placed_at[order_id], returned_at):
                         del waiting[order_id]
+                        until = time.monotonic() + PATIENCE_SECONDS
                         bar.update(bar.tasks[0].id, advance=1)
                 if waiting:
                     time.sleep(POLL_SECONDS)
@@ -166,6 +168,8 @@ class Command(BaseCommand):
                     result.registered += 1
                 except Rejected as rejection:
                     result.rejected[credit.number] = str(rejection)
+                    for line in credit.lines:
+                        line.refuse()
                 bar.update(bar.tasks[0].id, advance=1)
 
 
@@ -203,8 +207,7 @@ def _returns(credit: Credit) -> list[ReturnItems]:
     ]
 
 
-def _report(retail: RetailFile, credits: Sequence[Credit], *, dry_run: bool) -> Returned:
-    result = Returned(file=str(retail.path), dry_run=dry_run, credits=len(credits))
+def _count(credits: Sequence[Credit], result: Returned) -> None:
     unmatched = {reason: Tally() for reason in Reason}
     for credit in credits:
         for line in credit.lines:
@@ -219,7 +222,6 @@ def _report(retail: RetailFile, credits: Sequence[Credit], *, dry_run: bool) -> 
         result.already_there += credit.registered
     result.orders = len({order_id for credit in credits for order_id in credit.returns})
     result.unmatched = {reason.value: tally for reason, tally in unmatched.items() if tally.lines}
-    return result
 
 
 def _unmatched(credit: Credit, line: CreditLine, reason: Reason, units: int) -> Unmatched:
@@ -249,6 +251,7 @@ WHY: Mapping[str, str] = {
     Reason.RETURNED_BEFORE: "came back already",
     Reason.ORDER_CANCELLED: "the order was cancelled",
     Reason.NOT_IMPORTED: "the order wasn't imported",
+    Reason.REFUSED: "it was refused, as said above",
 }
 
 
