@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -70,7 +71,7 @@ def resume(subscription: Subscription) -> int:
     resumed = Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.PAUSED).update(
         state=Checkpoint.State.RUNNING
     )
-    nudges.send(subscription.nudges)
+    transaction.on_commit(partial(nudges.send, subscription.nudges))
     return resumed
 
 

@@ -25,6 +25,7 @@ RELAY = "eventing.relay"
 ADVANCE = "eventing.advance"
 PERFORM = "eventing.perform"
 SNAPSHOT = "eventing.snapshot"
+REPLAY = "eventing.replay"
 
 
 class Nudge(NamedTuple):

@@ -7,10 +7,12 @@ can be replayed: sagas and effects would do again what they did.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -24,25 +26,42 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from eventing import checkpoints, deliveries, nudges, shadows
 from eventing.advance import advance, retry_due
 from eventing.comparison import Comparison, compare
+from eventing.domain import Rejected
 from eventing.models import Checkpoint, Delivery, Replay
+from eventing.nudges import Nudge
 from eventing.projections import ProjectionSubscription
 from eventing.shadows import Shadow, positions, previous_of, shadow_of, table_of
+from eventing.statements import run as run_statement
 from eventing.subscriptions import subscription_named, subscriptions
+
+logger = logging.getLogger(__name__)
 
 BATCH = 2000
 LEASE = timedelta(seconds=10)  # a process that hasn't been heard of for as long is taken to be dead
 PATIENCE = 0.2  # seconds between looks at a replay that is paused or has to wait
+
+OUTDATED = "Its code or its table has changed since it began."
+
+# A worker's claim to a replay, for as long as it works on it or lives. The first number says what the second counts.
+TEND = "SELECT pg_try_advisory_lock(7236, %(replay)s::int)"
+LEAVE = "SELECT pg_advisory_unlock(7236, %(replay)s::int)"
+TENDED = """
+SELECT EXISTS (
+    SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database AND datname = current_database()
+    WHERE locktype = 'advisory' AND classid = 7236 AND objid = %(replay)s::int::oid AND objsubid = 2
+)
+"""
 
 
 class NotReplayable(Exception):
     """Only projections can be replayed."""
 
 
-class NoReplay(Exception):
+class NoReplay(Rejected):
     """There is no replay that this could be done to."""
 
 
-class Busy(Exception):
+class Busy(Rejected):
     """Another process is at this replay."""
 
 
@@ -95,9 +114,12 @@ def start(
     verify_only: bool = False,
     with_failures: bool = False,
     until: int | None = None,
+    asks_first: bool = False,
+    by_workers: bool = False,
     by: str = "",
 ) -> Replay:
-    """Begin a replay, or take up the one that is open, with these options from now on. It's still to be `run`.
+    """Begin a replay, or take up the one that is open, with these options from now on. It's still to be `run`, unless
+    that is left to the workers. One that ``asks_first`` waits, once compared, until somebody says `exchange`.
 
     Raises NotShadowable, and Busy where one of the other manner is open.
     """
@@ -110,21 +132,29 @@ def start(
             )
         if replay is not None and _is_outdated(projection, replay):
             was_paused |= replay.was_paused
-            _close(replay, Replay.State.CANCELLED, error="Its code or its table has changed since it began.")
+            _close(replay, Replay.State.CANCELLED, error=OUTDATED)
             replay = None
         if replay is None:
             replay = Replay(projection=projection.name, version=projection.version, in_place=in_place, started_by=by)
             replay.was_paused, replay.skipped = was_paused, _skipped(projection)
             _prepare(projection, in_place=in_place)
-        options = {"verify_only": verify_only, "with_failures": with_failures, "until": until}
+        options = {
+            "verify_only": verify_only,
+            "with_failures": with_failures,
+            "until": until,
+            "asks_first": asks_first,
+            "by_workers": by_workers,
+        }
         if is_tended(replay):
             if any(getattr(replay, name) != value for name, value in options.items()):
                 raise Busy(f"Another process is replaying {projection.name}, with other options. Cancel that first.")
             return replay
         for name, value in options.items():
             setattr(replay, name, value)
-        replay.state = Replay.State.BUILDING
+        replay.state, replay.comparison = Replay.State.BUILDING, None
         replay.save()
+        if by_workers:
+            transaction.on_commit(partial(nudges.send, [nudge_for(projection)]))
     return replay
 
 
@@ -156,6 +186,55 @@ def run(replay: Replay) -> Generator[Replay]:
             Replay.objects.filter(pk=replay.pk, runner=runner).update(runner=None)
 
 
+def work_on(projection: ProjectionSubscription, *, budget: float) -> bool:
+    """Go on with a replay that is left to the workers, for some seconds. Returns whether it's worth going on.
+
+    One worker is at it at a time: each holds a lock that ends with its session, so one that was killed keeps no other
+    waiting, and one that is at a long statement isn't taken to be dead.
+    """
+    replay = Replay.objects.filter(projection=projection.name, state=Replay.State.BUILDING, by_workers=True).first()
+    if replay is None or not run_statement(TEND, {"replay": replay.pk})[0][0]:
+        return False
+    try:
+        return _work_on(projection, replay, until=time.monotonic() + budget)
+    finally:
+        with suppress(DatabaseError):  # then the session is gone, and the lock with it
+            run_statement(LEAVE, {"replay": replay.pk})
+
+
+def _work_on(projection: ProjectionSubscription, replay: Replay, *, until: float) -> bool:
+    if _is_outdated(projection, replay):
+        _close(replay, Replay.State.CANCELLED, error=OUTDATED)
+        return False
+    Replay.objects.filter(pk=replay.pk, by_workers=True).update(runner=None)  # who was at it before us is dead
+    try:
+        with closing(run(replay)) as steps:
+            for step in steps:
+                if step.state != Replay.State.BUILDING:
+                    return False
+                if time.monotonic() > until:
+                    return True
+    except (Busy, Failed) as error:
+        logger.warning("The replay of %s: %s", projection.name, error)
+    except OperationalError:
+        raise  # the server's fault: it's taken up again
+    except Exception as error:
+        _close(replay, Replay.State.FAILED, error=deliveries.describe(error))
+        raise
+    return False
+
+
+def unfinished() -> list[str]:
+    """The projections whose replay is left to the workers, and is to go on."""
+    left = Replay.objects.filter(state=Replay.State.BUILDING, by_workers=True)
+    return list(left.values_list("projection", flat=True))
+
+
+def nudge_for(projection: ProjectionSubscription) -> Nudge:
+    """Says that a replay is to go on."""
+    return Nudge(nudges.REPLAY, (projection.name,))
+
+
 def rebuild(projection: ProjectionSubscription, **options: Any) -> Replay:
     """Replay a projection from `start` to end, here and now. Returns the replay."""
     replay = start(projection, **options)
@@ -174,6 +253,23 @@ def resume(projection: ProjectionSubscription) -> Replay:
     return _set(projection, Replay.State.PAUSED, Replay.State.BUILDING)
 
 
+def exchange(projection: ProjectionSubscription) -> Replay:
+    """Let what was built, and compared, take the live one's place. It's still to be `run`, unless that is left to the
+    workers. Raises NoReplay."""
+    return _set(projection, Replay.State.COMPARED, Replay.State.BUILDING, asks_first=False)
+
+
+def give_up_outdated(projection: ProjectionSubscription) -> None:
+    """Cancel a replay that is open if it doesn't fit the program any more. Raises NoReplay if so."""
+    with transaction.atomic():
+        replay = _open_replay(projection)
+        outdated = replay is not None and _is_outdated(projection, replay)
+        if replay is not None and outdated:
+            _close(replay, Replay.State.CANCELLED, error=OUTDATED)
+    if outdated:
+        raise NoReplay(f"{projection.name}: {OUTDATED} Start another.")
+
+
 def cancel(projection: ProjectionSubscription) -> Replay:
     """Give a replay up, and remove what it built. Raises NoReplay, also for one in place: its old rows are gone."""
     with transaction.atomic():
@@ -189,8 +285,10 @@ def cancel(projection: ProjectionSubscription) -> Replay:
     return replay
 
 
-def roll_back(projection: ProjectionSubscription) -> Replay:
-    """Put the read model from before the last replay back, brought up to date. Raises NoReplay."""
+def roll_back(projection: ProjectionSubscription, *, patience: float | None = None) -> Replay:
+    """Put the read model from before the last replay back, brought up to date. Raises NoReplay, and Busy when readers
+    were in the way for longer than ``patience`` seconds."""
+    until = None if patience is None else time.monotonic() + patience
     previous = previous_of(projection)
     with transaction.atomic():
         if _open_replay(projection) is not None:
@@ -203,6 +301,8 @@ def roll_back(projection: ProjectionSubscription) -> Replay:
                 f"What is kept of {projection.name} doesn't fit any more: its table or its split has changed."
             )
         while not _exchange(previous, keep=False, follow=True):
+            if until is not None and time.monotonic() > until:
+                raise Busy(f"Readers of {projection.name} are in the way. Try again.")
             time.sleep(PATIENCE)
         _close(replay, Replay.State.ROLLED_BACK)
     nudges.send(projection.nudges)
@@ -221,7 +321,8 @@ def comparison_of(replay: Replay) -> Comparison | None:
 
 def is_tended(replay: Replay) -> bool:
     """Whether a process is at it, as far as is known."""
-    return replay.runner is not None and replay.seen_at is not None and timezone.now() - replay.seen_at < LEASE
+    heard = replay.runner is not None and replay.seen_at is not None and timezone.now() - replay.seen_at < LEASE
+    return heard or bool(run_statement(TENDED, {"replay": replay.pk})[0][0])
 
 
 def remove_copies() -> Removed:
@@ -253,11 +354,17 @@ def _beside(projection: ProjectionSubscription, replay: Replay) -> Iterator[Prog
     _skip_again(shadow, replay)
     if comparable:
         yield from _build(shadow, shadow.positions, lambda: positions(projection))
-        replay.comparison = msgspec.to_builtins(_compare(shadow))
-        replay.save(update_fields=["comparison"])
+        if replay.comparison is None:  # what somebody has seen and agreed to isn't compared again
+            replay.comparison = msgspec.to_builtins(_compare(shadow))
+            replay.save(update_fields=["comparison"])
     if replay.verify_only:
         _check_failures(shadow, replay)
         _close(replay, Replay.State.VERIFIED)
+        return
+    if replay.asks_first:
+        _check_failures(shadow, replay)
+        Replay.objects.filter(pk=replay.pk, state=Replay.State.BUILDING).update(state=Replay.State.COMPARED)
+        replay.refresh_from_db()
         return
     yield from _build(shadow, shadow.positions, lambda: _end(projection, replay))
     _check_failures(shadow, replay)
@@ -428,10 +535,13 @@ def _report(replay: Replay, runner: UUID, **progress: Any) -> None:
     replay.refresh_from_db()
 
 
-def _set(projection: ProjectionSubscription, before: Replay.State, after: Replay.State) -> Replay:
-    if not Replay.objects.filter(projection=projection.name, state=before).update(state=after):
+def _set(projection: ProjectionSubscription, before: Replay.State, after: Replay.State, **columns: Any) -> Replay:
+    if not Replay.objects.filter(projection=projection.name, state=before).update(state=after, **columns):
         raise NoReplay(f"There is no replay of {projection.name} that is {before.value}.")
-    return Replay.objects.get(projection=projection.name, state=after)
+    replay = Replay.objects.filter(projection=projection.name, state=after).latest("pk")
+    if replay.by_workers and after == Replay.State.BUILDING:
+        transaction.on_commit(partial(nudges.send, [nudge_for(projection)]))
+    return replay
 
 
 def _close(replay: Replay, state: Replay.State, *, error: str = "") -> None:

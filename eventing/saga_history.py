@@ -11,6 +11,7 @@ import msgspec
 from eventing import personal
 from eventing.models import SagaInstance, SagaStep, Timer
 from eventing.resuming import saga_named
+from eventing.subscriptions import UnknownSubscription
 
 ITS_OWN = frozenset({"id", "state", "reminders"})  # what stands beside the memory already, or isn't part of it
 
@@ -49,8 +50,7 @@ class ReminderShown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def history_of(saga: SagaInstance, *, with_personal_data: bool) -> list[StepShown]:
-    """All steps, from the first; personal fields are hidden from those who may not see them. Raises UnknownSubscription
-    for a saga that the program doesn't define any more."""
+    """All steps, from the first; personal fields are hidden from those who may not see them."""
     steps = list(saga.history.order_by("number"))
     told = _readable([(step.memory, step.commands) for step in steps], with_personal_data)
     shown, before = [], _at_first(saga)
@@ -76,8 +76,11 @@ def reminders_of(saga: SagaInstance) -> list[ReminderShown]:
 
 
 def _at_first(saga: SagaInstance) -> dict[str, Any]:
-    """What a saga remembers before anything has happened."""
-    fields: dict[str, Any] = msgspec.to_builtins(saga_named(saga.saga).saga_class(id=saga.key))
+    """What a saga remembers before anything has happened; nothing of one that the program doesn't define any more."""
+    try:
+        fields: dict[str, Any] = msgspec.to_builtins(saga_named(saga.saga).saga_class(id=saga.key))
+    except UnknownSubscription:
+        return {}
     return fields
 
 

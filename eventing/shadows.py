@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from eventing.advance import advance
+from eventing.domain import Rejected
 from eventing.models import Checkpoint, Delivery
 from eventing.projections import ProjectionSubscription
 from eventing.statements import run
@@ -22,7 +23,7 @@ from eventing.statements import run
 LONGEST_NAME = 63  # PostgreSQL's bound for identifiers
 
 
-class NotShadowable(Exception):
+class NotShadowable(Rejected):
     """Something else hangs on the read model's table, and would go on hanging on the old one."""
 
 

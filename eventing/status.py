@@ -10,7 +10,7 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from eventing import checkpoints
-from eventing.models import Checkpoint, Delivery, OutboxEntry, RelayFailure
+from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, RelayFailure
 from eventing.subscriptions import subscriptions
 
 
@@ -24,7 +24,8 @@ class OutboxStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription: lag in log positions, events a second in its last batch, and what waits apart."""
+    """A subscription: lag in log positions and in seconds, which is the age of the first event that it hasn't seen;
+    events a second in its last batch, and what waits apart."""
 
     name: str
     kind: str
@@ -32,6 +33,7 @@ class SubscriptionStatus(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     position: int
     lag: int
+    lag_seconds: float
     rate: float
     handled: int
     waiting: int
@@ -79,14 +81,17 @@ def _subscriptions(head: int) -> list[SubscriptionStatus]:
         .values("subscription")
         .annotate(waiting=Count("id", filter=Q(state="waiting")), dead=Count("id", filter=Q(state="dead")))
     }
+    nexts = {row.position + 1 for rows in partitions.values() for row in rows if row.position < head}
+    published = LogEntry.objects.filter(position__in=nexts).values_list("position", "published_at")
+    ages = {position: (timezone.now() - at).total_seconds() for position, at in published}
     return [
-        _subscription(each.name, each.kind, partitions.get(each.name, []), letters.get(each.name, {}), head)
+        _subscription(each.name, each.kind, partitions.get(each.name, []), letters.get(each.name, {}), head, ages)
         for each in subscriptions()
     ]
 
 
 def _subscription(
-    name: str, kind: str, rows: list[Checkpoint], letters: dict[str, Any], head: int
+    name: str, kind: str, rows: list[Checkpoint], letters: dict[str, Any], head: int, ages: dict[int, float]
 ) -> SubscriptionStatus:
     position = min((row.position for row in rows), default=0)
     return SubscriptionStatus(
@@ -96,6 +101,7 @@ def _subscription(
         partitions=len(rows),
         position=position,
         lag=max((head - row.position for row in rows), default=head),
+        lag_seconds=max((ages.get(row.position + 1, 0.0) for row in rows), default=0.0),
         rate=sum(row.rate for row in rows),
         handled=sum(row.handled for row in rows),
         waiting=letters.get("waiting", 0),

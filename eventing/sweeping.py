@@ -3,9 +3,10 @@ time, or was lost with the broker."""
 
 from __future__ import annotations
 
-from eventing import letter_jobs, nudges
+from eventing import letter_jobs, nudges, replay
 from eventing.effects import EffectSubscription
 from eventing.nudges import Nudge
+from eventing.projections import ProjectionSubscription
 from eventing.relay import relay_all
 from eventing.statements import run
 from eventing.subscriptions import subscriptions
@@ -38,4 +39,6 @@ def sweep() -> None:
         wanted.append(subscription.nudge_for(partition))
         if isinstance(subscription, EffectSubscription):
             wanted.append(subscription.nudge_to_perform)
+    unfinished = [known.get(name) for name in replay.unfinished()]
+    wanted += [replay.nudge_for(each) for each in unfinished if isinstance(each, ProjectionSubscription)]
     nudges.send(wanted)

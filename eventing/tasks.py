@@ -6,7 +6,7 @@ import time
 
 from celery import shared_task
 
-from eventing import nudges, snapshots, sweeping
+from eventing import nudges, replay, snapshots, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.nudges import Nudge
@@ -55,6 +55,15 @@ def take_snapshot(category: str, stream_id: str) -> None:
     stream = Stream(category, stream_id)
     nudges.taken_up(Nudge(nudges.SNAPSHOT, stream))
     snapshots.take(stream)
+
+
+@shared_task(name=nudges.REPLAY)
+def replay_projection(name: str) -> None:
+    """Go on with a replay that is left to the workers."""
+    projection = replay.projection_named(name)
+    nudges.taken_up(replay.nudge_for(projection))
+    if replay.work_on(projection, budget=BUDGET):
+        nudges.send([replay.nudge_for(projection)])
 
 
 @shared_task(name="eventing.sweep")

@@ -84,7 +84,7 @@ class Act(ForStaff, View):
         return HttpResponseRedirect(self._back(request))
 
     @abstractmethod
-    def act(self, user: User, **named: Any) -> str:
+    def act(self, user: User, *args: Any, **named: Any) -> str:
         """Do it, and say what was done. Raises Rejected with the reason when that can't be."""
 
     def _back(self, request: HttpRequest) -> str:

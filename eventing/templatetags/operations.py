@@ -26,5 +26,7 @@ def badge(state: str) -> str:
 BADGES = {
     **dict.fromkeys(("completed", "confirmed", "delivered", "done", "running", "succeeded", "shipped"), "good"),
     **dict.fromkeys(("dead", "failed", "declined", "stopped", "missing"), "bad"),
-    **dict.fromkeys(("waiting", "paused", "compensating", "replaying", "building", "placed", "lost"), "waiting"),
+    **dict.fromkeys(
+        ("waiting", "paused", "compensating", "replaying", "building", "compared", "placed", "lost"), "waiting"
+    ),
 }

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from eventing import checkpoints, replay, shadows
+from eventing import audit, checkpoints, replay, replaying, shadows
 from eventing.comparison import Comparison
 from eventing.management.interruption import interruption
 from eventing.models import Replay
@@ -23,11 +22,12 @@ from eventing.subscriptions import UnknownSubscription
 DIFFERENT = 4
 """The exit code for a read model that was only verified, and differs."""
 
-ACTIONS: dict[str, Callable[[ProjectionSubscription], Replay]] = {
-    "pause": replay.pause,
-    "resume": replay.resume,
-    "cancel": replay.cancel,
-    "rollback": replay.roll_back,
+ACTIONS: dict[str, Callable[..., Replay]] = {
+    "pause": replaying.pause,
+    "resume": replaying.resume,
+    "exchange": replaying.exchange,
+    "cancel": replaying.cancel,
+    "rollback": replaying.roll_back,
 }
 
 
@@ -61,6 +61,7 @@ class Command(BaseCommand):
             ("status", "show the last replay of each projection"),
             ("pause", "let it wait"),
             ("resume", "let it go on"),
+            ("exchange", "the workers' is compared and waits: let it take the live one's place"),
             ("cancel", "give it up"),
             ("rollback", "put back what the last replay replaced, brought up to date"),
         ):
@@ -86,13 +87,15 @@ class Command(BaseCommand):
         ended = []
         for projection in chosen:
             try:
-                begun = replay.start(
+                begun = replaying.start(
                     projection,
+                    who=audit.shell_user(),
+                    by_workers=False,
+                    noted={"os_user": audit.shell_name()},
                     in_place=options["in_place"],
                     verify_only=options["verify_only"],
                     with_failures=options["with_failures"],
                     until=options["until"],
-                    by=getpass.getuser(),
                 )
                 self._watch(begun)
             except (replay.Busy, replay.Failed, shadows.NotShadowable) as error:
@@ -243,10 +246,10 @@ def _how_to_go_on(begun: Replay) -> str:
     return f"Interrupted: {begun.projection} {what}. Go on with `{command}`."
 
 
-def _act(action: Callable[[ProjectionSubscription], Replay], projection: ProjectionSubscription) -> Replay:
+def _act(action: Callable[..., Replay], projection: ProjectionSubscription) -> Replay:
     try:
-        return action(projection)
-    except replay.NoReplay as error:
+        return action(projection, who=audit.shell_user(), os_user=audit.shell_name())
+    except (replay.NoReplay, replay.Busy) as error:
         raise CommandError(str(error)) from error
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from eventing import checkpoints
+from eventing import audit, checkpoints, pausing
 from eventing.subscriptions import UnknownSubscription, subscription_named
 
 
@@ -25,9 +25,11 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         match action:
             case "pause":
-                self.stdout.write(f"{name}: {checkpoints.pause(subscription)} partitions paused.")
+                paused = pausing.pause(subscription, who=audit.shell_user(), os_user=audit.shell_name())
+                self.stdout.write(f"{name}: {paused} partitions paused.")
             case "resume":
-                self.stdout.write(f"{name}: {checkpoints.resume(subscription)} partitions go on.")
+                resumed = pausing.resume(subscription, who=audit.shell_user(), os_user=audit.shell_name())
+                self.stdout.write(f"{name}: {resumed} partitions go on.")
             case _:
                 try:
                     checkpoints.repartition(subscription)

@@ -133,14 +133,23 @@ def post_slowly() -> None:
 
 def replay_slowly(name: str, *options: str) -> None:
     """Rebuild a projection in small steps."""
+    _project_slowly()
+    call_command("replay_projection", name, *options)
 
+
+def work_slowly_on_the_replay_of(name: str) -> None:
+    """Be a worker that goes on with a replay, in small steps."""
+    _project_slowly()
+    replay.work_on(replay.projection_named(name), budget=60)
+
+
+def _project_slowly() -> None:
     def slowly(self: object, row: object, event: object, record: object) -> None:
         time.sleep(0.2)
         digest(self, row, event, record)  # type: ignore[arg-type]
 
     digest, projections.Balances.apply = projections.Balances.apply, slowly  # type: ignore[method-assign]
     replay.BATCH = 2
-    call_command("replay_projection", name, *options)
 
 
 def verify_slowly() -> None:
