@@ -212,6 +212,8 @@ UNFOLD = {
     "STYLES": [lambda request: static("waybill/operations.css")],
     "SCRIPTS": [lambda request: static("waybill/operations.js")],
     "SHOW_VIEW_ON_SITE": False,
+    # The frame's own colours, but for links in the dark: its own are too dark to be read there by everybody.
+    "COLORS": {"primary": {"500": "oklch(72% .19 305)"}},
     "SIDEBAR": {"navigation": "config.dashboard.navigation.sidebar"},
 }
 

@@ -10,6 +10,7 @@ from config import health, problems
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/operations/", include("eventing.operations.urls")),
+    path("admin/", include("config.dashboard.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("orders.urls")),
     path("api/v1/", include("inventory.urls")),

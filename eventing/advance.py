@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, transaction
@@ -22,6 +24,7 @@ from eventing.subscriptions import Subscription
 logger = logging.getLogger(__name__)
 
 NARROWEST = 500  # positions of the log that are looked at together
+SAMPLES = 16  # events of a batch whose lag is kept
 DEADLY_ATTEMPTS = 3  # an event that was begun this often and never ended is parked without being tried again
 
 # Counts the attempt before anything is handled, so that a handler that kills its worker is found out. This row is
@@ -75,11 +78,16 @@ WHERE subscription = %(subscription)s AND partition = %(partition)s AND state = 
 FOR UPDATE SKIP LOCKED
 """
 
+# The clock that events are recorded by says how long they took to get here; it's about to commit.
 MOVE = """
 UPDATE eventing_checkpoint
 SET position = %(position)s, attempts = 0, begun_at = NULL, handled = handled + %(handled)s,
     moved_at = clock_timestamp(),
-    rate = CASE WHEN %(handled)s > 0 THEN %(rate)s ELSE rate END
+    rate = CASE WHEN %(handled)s > 0 THEN %(rate)s ELSE rate END,
+    lags = (array(
+        SELECT least(extract(epoch FROM clock_timestamp() - recorded_at) * 1000, 2147483647)::integer
+        FROM unnest(%(recorded)s::timestamptz[]) AS recorded_at
+    ) || lags)[:128]
 WHERE subscription = %(subscription)s AND partition = %(partition)s
 """
 
@@ -220,7 +228,8 @@ def _handle(subscription: Subscription, partition: int, state: Checkpoint.State,
         deliveries.schedule(subscription, partition, [record for record in done if record.key in blocked])
         seen_all = len(done) == len(batch) < begun.size
         position = begun.head if seen_all else done[-1].position
-        _move(subscription, partition, position, handled, time.monotonic() - started)
+        live = done if state == Checkpoint.State.RUNNING else []
+        _move(subscription, partition, position, handled, time.monotonic() - started, recorded=_sample(live))
     return True
 
 
@@ -251,7 +260,20 @@ def _hold(subscription: Subscription, partition: int, state: Checkpoint.State, b
     )
 
 
-def _move(subscription: Subscription, partition: int, position: int, handled: int, seconds: float) -> None:
+def _sample(batch: list[Record]) -> list[datetime]:
+    """When some of a batch, spread over it, were recorded; the last one's first."""
+    step = -(-len(batch) // SAMPLES) or 1
+    return [record.recorded_at for record in batch[::-step]]
+
+
+def _move(
+    subscription: Subscription,
+    partition: int,
+    position: int,
+    handled: int,
+    seconds: float,
+    recorded: Sequence[datetime] = (),
+) -> None:
     run(
         MOVE,
         {
@@ -260,5 +282,6 @@ def _move(subscription: Subscription, partition: int, position: int, handled: in
             "position": position,
             "handled": handled,
             "rate": handled / max(seconds, 1e-6),
+            "recorded": list(recorded),
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
@@ -126,6 +127,12 @@ class Checkpoint(models.Model):
     handled = models.BigIntegerField(default=0)
     rate = models.FloatField(default=0, help_text="Events a second in the last batch.")
     moved_at = models.DateTimeField(null=True)
+    lags = ArrayField(
+        models.IntegerField(),
+        default=list,
+        db_default=[],
+        help_text="Milliseconds from being recorded to being handled, of events that it handled last, newest first.",
+    )
     version = models.IntegerField(
         default=1, db_default=1, help_text="The version of the projection that its read model was built with."
     )

@@ -57,6 +57,7 @@ class OrderSummary(models.Model):
         ordering = ["-placed_at", "order_id"]
         indexes = [
             models.Index(fields=["-placed_at", "order_id"], name="orders_summary_newest"),
+            models.Index(fields=["placed_recorded_at"], name="orders_summary_recorded"),
             models.Index(fields=["status", "order_id"], name="orders_summary_status"),
             models.Index(fields=["customer_id", "order_id"], name="orders_summary_customer"),
             models.Index(

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.core.cache import caches
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
-from eventing.models import Delivery, SagaInstance
+from eventing.models import Delivery
+from eventing.stuck import stuck
 
 BADGE_SECONDS = 5
 
@@ -22,9 +21,8 @@ def dead_letters() -> int:
 
 
 def stuck_sagas() -> int:
-    """How many sagas failed or are past their deadline."""
-    stuck = Q(failed=True) | Q(ended_at=None, deadline_at__lt=Now())
-    return _briefly("stuck-sagas", lambda: SagaInstance.objects.filter(stuck).count())
+    """How many sagas need a person, or may soon."""
+    return _briefly("stuck-sagas", lambda: stuck().count())
 
 
 def _briefly(name: str, count: Callable[[], int]) -> int:
@@ -75,11 +73,11 @@ GROUPS = {
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """The pages that there are and that this user may see."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for title, entries in GROUPS.items():
         items = [item for entry in entries if (item := _item(entry, request))]
         if items:
-            groups.append({"title": title, "items": items, "separator": True, "collapsible": False})
+            groups.append({"title": title, "items": items, "separator": bool(groups), "collapsible": False})
     return groups
 
 

@@ -10,6 +10,8 @@ function refreshing() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  // The frame calls every part that scrolls the same; two of one name can't be told apart.
+  document.getElementById("nav-sidebar-apps")?.setAttribute("data-simplebar-aria-label", "Pages");
   for (const bar of document.querySelectorAll("[data-refresh]")) {
     bar.hidden = false;
     const button = bar.querySelector("[data-pause]");
@@ -42,3 +44,35 @@ document.addEventListener("htmx:afterSwap", () => {
   for (const button of document.querySelectorAll("#live [data-copy]")) button.hidden = false;
   for (const time of document.querySelectorAll("[data-updated]")) time.textContent = new Date().toLocaleTimeString();
 });
+
+// A chart draws the table that it names, which is there for those who can't see it.
+function draw(canvas) {
+  const rows = [...document.querySelectorAll(`#${CSS.escape(canvas.dataset.chart)} tbody tr`)];
+  const style = getComputedStyle(canvas.closest(".operations"));
+  canvas.parentElement.hidden = false;
+  Chart.getChart(canvas)?.destroy();
+  const lines = { color: style.getPropertyValue("--line") };
+  const labels = { color: style.color, maxRotation: 0, autoSkipPadding: 16 };
+  new Chart(canvas, {
+    type: "bar",
+    data: {
+      labels: rows.map((row) => row.querySelector("th").textContent),
+      datasets: [{ data: rows.map((row) => Number(row.querySelector("[data-value]").dataset.value)), backgroundColor: style.getPropertyValue("--bar") }],
+    },
+    options: {
+      animation: false,
+      maintainAspectRatio: false,
+      plugins: { legend: { display: false } },
+      scales: { x: { grid: { display: false }, ticks: labels }, y: { beginAtZero: true, grid: lines, ticks: { ...labels, precision: 0 }, suggestedMax: 4 } },
+    },
+  });
+}
+function drawAll() { for (const canvas of document.querySelectorAll("canvas[data-chart]")) draw(canvas); }
+document.addEventListener("DOMContentLoaded", () => {
+  drawAll();
+  new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] }); // the theme
+});
+document.addEventListener("htmx:beforeSwap", () => {
+  for (const canvas of document.querySelectorAll("#live canvas[data-chart]")) Chart.getChart(canvas)?.destroy();
+});
+document.addEventListener("htmx:afterSwap", drawAll);
