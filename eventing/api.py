@@ -12,7 +12,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from eventing import context, handlers
 from eventing.domain import Command
@@ -51,6 +53,16 @@ def traceparent(request: Request | HttpRequest) -> str:
 def trace_id(request: Request | HttpRequest) -> str:
     """The trace that the request says it belongs to, as 32 hexadecimal digits; empty when it says none."""
     return traceparent(request)[3:35]
+
+
+class Takes(BasePermission):
+    """Asks for the permission that the view's ``takes`` names: to look, and to do something."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        look, act = cast(Any, view).takes
+        needed = look if request.method in ("GET", "HEAD", "OPTIONS") else act
+        self.message = f"This takes the permission {needed}."
+        return request.user.has_perm(needed)
 
 
 class Strict(serializers.Serializer[Any]):

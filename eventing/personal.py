@@ -77,7 +77,7 @@ def masked(document: Any) -> Any:
             return HIDDEN
         case dict():
             return {name: masked(each) for name, each in document.items()}
-        case list():
+        case list() | tuple():
             return [masked(each) for each in document]
         case _:
             return document

@@ -134,7 +134,7 @@ COPIED: dict[str, LiteralString] = {
     "eventing_checkpoint": "subscription, partition, position, state, attempts, careful_until, handled, rate, moved_at,"
     " version",
     "eventing_delivery": "subscription, partition, sequence, event_id, position, state, attempts, due_at, error,"
-    " traceback, reason, created_at, attempted_at, finished_at",
+    " traceback, reason, created_at, attempted_at, finished_at, signature, failing_since",
 }
 
 

@@ -26,8 +26,12 @@ CANCEL = {"reason": "Changed my mind"}
 RETURN = {"lines": [{"line": 1, "quantity": 1}], "reason": "Too many"}
 LIST_ITEM = {"sku": "71053", "description": "Lantern", "list_price": PRICE}
 RECEIVE = {"quantity": 1}
+REPLAY = {"projection": "orders.OrderSummaries"}
 
-OPERATOR = ["view_ordersummary", "add_ordersummary", "change_ordersummary", "return_items", "change_stocklevel"]
+OPERATOR = [
+    *("view_ordersummary", "add_ordersummary", "change_ordersummary", "return_items", "change_stocklevel"),
+    *("view_sagainstance", "resume_sagainstance", "view_replay", "run_replay"),
+]
 WHO = ("nobody", "customer", "other customer", "operator", "administrator")
 
 # What each gets when asking for it. The order is the customer's.
@@ -44,6 +48,13 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("POST", "inventory/items", LIST_ITEM, (401, 403, 403, 201, 201)),
     ("GET", "inventory/items/<str:sku>", None, (401, 200, 200, 200, 200)),
     ("POST", "inventory/items/<str:sku>/receive", RECEIVE, (401, 403, 403, 200, 200)),
+    ("GET", "sagas", None, (401, 403, 403, 200, 200)),
+    ("GET", "sagas/<str:name>/<uuid:key>", None, (401, 403, 403, 200, 200)),
+    ("POST", "sagas/<str:name>/<uuid:key>/resume", None, (401, 403, 403, 200, 200)),
+    ("GET", "replays", None, (401, 403, 403, 200, 200)),
+    ("POST", "replays", REPLAY, (401, 403, 403, 201, 201)),
+    ("GET", "replays/<int:replay_id>", None, (401, 403, 403, 200, 200)),
+    ("POST", "replays/<int:replay_id>/<str:act>", None, (401, 403, 403, 200, 200)),
     ("GET", "schema", None, (200, 200, 200, 200, 200)),
     ("GET", "docs", None, (200, 200, 200, 200, 200)),
 ]
@@ -73,6 +84,13 @@ def test_everybody_gets_what_the_table_says(
     clients["administrator"].post("/api/v1/inventory/items", {**LIST_ITEM, "sku": "85123A"})
     order = clients["customer"].post("/api/v1/orders", PLACE).json()
     path = route.replace("<uuid:order_id>", order["order_id"]).replace("<str:sku>", "85123A")
+    if "<uuid:key>" in route:
+        settle()
+        path = path.replace("<str:name>/<uuid:key>", f"orders.OrderFulfilment/{order['order_id']}")
+    if "<int:replay_id>" in route:
+        replay = clients["administrator"].post("/api/v1/replays", REPLAY).json()
+        path = path.replace("<int:replay_id>/<str:act>", f"{replay['id']}/cancel")
+        path = path.replace("<int:replay_id>", str(replay["id"]))
 
     answer = clients[who].generic(method, f"/api/v1/{path}", _json(body), content_type="application/json")
     assert answer.status_code == expected[WHO.index(who)]

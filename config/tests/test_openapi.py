@@ -28,16 +28,23 @@ def test_every_operation_may_answer_with_a_problem_and_has_a_name(schema: Any) -
 
     assert {operation["responses"]["default"]["$ref"] for operation in operations} == {"#/components/responses/Problem"}
     assert sorted(operation["operationId"] for operation in operations) == [
+        "act_on_replay",
         "cancel_order",
         "get_order",
         "get_order_history",
+        "get_replay",
+        "get_saga",
         "get_stock_item",
         "list_orders",
+        "list_replays",
+        "list_sagas",
         "list_stock_item",
         "list_stock_items",
         "place_order",
         "receive_stock",
+        "resume_saga",
         "return_items",
+        "start_replay",
     ]
 
 
