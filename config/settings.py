@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.humanize",
@@ -195,6 +196,8 @@ if FULFILMENT not in ("orchestrated", "choreographed"):
 
 EVENTING = {
     "PERSON_KEYS": wrapping_keys(PERSONAL_DATA_KEYS),
+    # What operators call affected: the field of events that names it, what it's called, and the URL name of its page.
+    "SUBJECT": {"field": "order_id", "name": "order", "names": "orders", "page": "dashboard:order"},
     "QUEUES": ["eventing", "gateway", "carrier", "mail"],
     "BATCH": env.int("EVENTING_BATCH", default=500),
     "LEASE_SECONDS": env.float("EVENTING_LEASE_SECONDS", default=60.0),

@@ -12,7 +12,7 @@ ever posted, notes itself by `eventing.audit`, and says in one sentence what it 
     class RetryLetter(Act):
         permission_required = "eventing.retry_delivery"
 
-        def act(self, user: User, *, pk: int) -> str: ...
+        def act(self, user: User, pk: int) -> str: ...
 
 In a template, ``{% include "operations/act.html" with url=… label=… permission="eventing.retry_delivery" %}`` is the
 button: who may not press it sees it disabled, and reads why.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.template import Context
+from django.urls import NoReverseMatch, reverse
 
 register = template.Library()
 
@@ -30,3 +32,24 @@ BADGES = {
         ("waiting", "paused", "compensating", "replaying", "building", "compared", "placed", "lost"), "waiting"
     ),
 }
+
+
+@register.simple_tag
+def subject_url(key: Any) -> str:
+    """The page of what an event is about, such as an order; empty where there's none."""
+    try:
+        return reverse(settings.EVENTING["SUBJECT"]["page"], args=[key]) if key else ""
+    except NoReverseMatch:
+        return ""
+
+
+@register.filter
+def subject(data: dict[str, Any]) -> Any:
+    """The key of what an event is about, if its fields name it."""
+    return data.get(settings.EVENTING["SUBJECT"]["field"], "")
+
+
+@register.filter
+def share(part: int, whole: int) -> int:
+    """So many per cent."""
+    return round(100 * part / whole) if whole else 0
