@@ -14,13 +14,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Model, QuerySet
 
-from eventing import audit, checkpoints, deliveries, nudges
+from eventing import audit, deliveries, nudges
 from eventing.domain import Rejected
 from eventing.effects import EffectSubscription
-from eventing.models import Attempt, Checkpoint, Delivery, LetterGroup
+from eventing.models import Attempt, Delivery, LetterGroup
 from eventing.nudges import Nudge
 from eventing.statements import run
-from eventing.subscriptions import Subscription, subscriptions
+from eventing.subscriptions import subscriptions
 
 LONGEST_REASON = 1_000
 
@@ -165,27 +165,6 @@ def skip(asked: Filter, *, reason: str, who: User, **noted: Any) -> int:
     return len(letters)
 
 
-def pause(subscription: Subscription, *, who: User, **noted: Any) -> int:
-    """Stop a subscription after the batch that is under way. Returns how many partitions it stopped."""
-    with transaction.atomic():
-        stopped = checkpoints.pause(subscription)
-        if stopped:
-            audit.note(who, "paused", _checkpoint(subscription), partitions=stopped, **noted)
-    return stopped
-
-
-def resume(subscription: Subscription, *, who: User, **noted: Any) -> int:
-    """Let a paused subscription go on. Returns how many partitions go on."""
-    with transaction.atomic():
-        resumed = Checkpoint.objects.filter(subscription=subscription.name, state=Checkpoint.State.PAUSED).update(
-            state=Checkpoint.State.RUNNING
-        )
-        if resumed:
-            audit.note(who, "resumed", _checkpoint(subscription), partitions=resumed, **noted)
-        transaction.on_commit(partial(nudges.send, subscription.nudges))
-    return resumed
-
-
 def release(letters: list[Delivery]) -> None:
     """Have letters tried again with all their attempts, once the running transaction has ended."""
     deliveries.retry(Delivery.objects.filter(pk__in=[each.pk for each in letters]))
@@ -209,10 +188,6 @@ def _about(asked: Filter, letters: list[Delivery]) -> Model:
     if len(letters) > 1 and asked.signature:
         return LetterGroup.objects.get(pk=asked.signature)
     return letters[0]
-
-
-def _checkpoint(subscription: Subscription) -> Checkpoint:
-    return Checkpoint.objects.filter(subscription=subscription.name).order_by("partition")[0]
 
 
 def _never_ended(number: int) -> Failure:

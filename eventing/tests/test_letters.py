@@ -15,7 +15,7 @@ from eventing import audit, letter_jobs, letters, replay
 from eventing.advance import advance, retry_due
 from eventing.domain import Rejected
 from eventing.letters import Filter
-from eventing.models import Attempt, Checkpoint, Delivery, JobLetter, LetterGroup, LetterJob
+from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob
 from eventing.projections import ProjectionSubscription
 from eventing.signature import normalised, signature_of
 from eventing.subscriptions import Subscription, subscription_named
@@ -170,13 +170,6 @@ def test_a_filter_takes_no_more_than_what_fits(poison: Callable[[int], list[UUID
     assert Filter(subscription="eventing.Balances", event_type="bank.money_paid_in").letters().count() == 2
     for other in (Filter(signature="no"), Filter(event_type="no"), Filter(state="waiting"), Filter(ids=(0,))):
         assert not other.letters().exists()
-
-
-def test_pausing_and_resuming_a_subscription_is_noted(balances: Subscription, clerk: User) -> None:
-    assert letters.pause(balances, who=clerk) == letters.resume(balances, who=clerk) == 1
-    assert letters.resume(balances, who=clerk) == 0
-    assert [told["act"] for _, told in noted()] == ["paused", "resumed"]
-    assert Checkpoint.objects.get(subscription=balances.name).state == "running"
 
 
 def wave_sizes(job: LetterJob) -> list[int]:
