@@ -19,7 +19,7 @@ CHECKED := env DATABASE_URL=$${DATABASE_URL:-postgresql://127.0.0.1:1/none} REDI
 	SECRET_KEY=$${SECRET_KEY:-for-checks} \
 	PERSONAL_DATA_KEYS=$${PERSONAL_DATA_KEYS:-for-checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}
 
-.PHONY: help run demo test check format bench lock clean
+.PHONY: help run demo test check format bench screenshots lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -49,6 +49,9 @@ format: $(VENV)/dev.stamp ## format, and repair what ruff can repair
 
 bench: $(VENV)/bench.stamp ## compare with another event store, and measure orders a second
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/dev.stamp ## take the pictures of the operations pages anew (needs Chromium)
+	$(BIN)/python -m tests.browser.screenshots
 
 lock: $(VENV)/dev.stamp ## compile requirements*.in into locks with hashes (ARGS=--upgrade for newer releases)
 	@for name in $(LOCKED); do echo "$$name.in -> $$name.txt" && \

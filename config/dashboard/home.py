@@ -139,14 +139,14 @@ def _orders(today: dict[str, int]) -> Tile:
 
 
 def _pace(minutes: list[tuple[str, int]]) -> Tile:
-    *whole, running = [count for _, count in minutes]
-    pace = sum(whole[-5:]) / 5
+    since = timezone.now() - timedelta(minutes=5)
+    pace = OrderSummary.objects.filter(placed_recorded_at__gte=since).count() / 5
     return Tile(
         "Orders a minute",
         f"{pace:,.1f}",
-        f"{running:,} in this minute, {sum(whole) + running:,} in the last hour",
+        f"{sum(count for _, count in minutes):,} in the last hour",
         "",
-        "The mean of the last five whole minutes, by when orders were recorded.",
+        "The mean of the last five minutes, by when orders were recorded.",
         _address("admin:orders_ordersummary_changelist"),
     )
 

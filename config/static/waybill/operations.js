@@ -18,7 +18,7 @@ document.addEventListener("DOMContentLoaded", () => {
     button.addEventListener("click", () => {
       paused = !paused;
       button.setAttribute("aria-pressed", String(paused));
-      button.textContent = paused ? "Go on" : "Pause";
+      button.textContent = paused ? "Refresh again" : "Pause refreshing";
     });
   }
   for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
