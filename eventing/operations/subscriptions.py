@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.http import Http404
 from django.urls import reverse
 
-from eventing import checkpoints, letters, replay, replaying, shadows
+from eventing import checkpoints, pausing, replay, replaying, shadows
 from eventing.models import Checkpoint, Replay
 from eventing.operations.page import Act, Page
 from eventing.operations.sagas import PERSONAL
@@ -71,7 +71,7 @@ class Pause(Act):
     permission_required = PAUSE
 
     def act(self, user: User, *, name: str) -> str:
-        paused = letters.pause(_named(name), who=user)
+        paused = pausing.pause(_named(name), who=user)
         return f"{name} is paused: {paused} partitions stop after the batch that is under way."
 
 
@@ -81,7 +81,7 @@ class Resume(Act):
     permission_required = PAUSE
 
     def act(self, user: User, *, name: str) -> str:
-        return f"{name} goes on, in {letters.resume(_named(name), who=user)} partitions."
+        return f"{name} goes on, in {pausing.resume(_named(name), who=user)} partitions."
 
 
 class ActOnReplay(Act):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from eventing import audit, checkpoints, letters
+from eventing import audit, checkpoints, pausing
 from eventing.subscriptions import UnknownSubscription, subscription_named
 
 
@@ -25,10 +25,10 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         match action:
             case "pause":
-                paused = letters.pause(subscription, who=audit.shell_user(), os_user=audit.shell_name())
+                paused = pausing.pause(subscription, who=audit.shell_user(), os_user=audit.shell_name())
                 self.stdout.write(f"{name}: {paused} partitions paused.")
             case "resume":
-                resumed = letters.resume(subscription, who=audit.shell_user(), os_user=audit.shell_name())
+                resumed = pausing.resume(subscription, who=audit.shell_user(), os_user=audit.shell_name())
                 self.stdout.write(f"{name}: {resumed} partitions go on.")
             case _:
                 try:
