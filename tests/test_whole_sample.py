@@ -65,7 +65,7 @@ def test_the_development_sample_is_fulfilled_and_its_totals_are_the_published_on
     plan = ("credits", "asked", "found", "returned", "returns", "orders", "unmatched", "unmatched_lines")
     assert [would[name] for name in plan] == [returned[name] for name in plan]
     assert returned["rejected"] == {}
-    assert returned["already_there"] >= before
+    assert returned["already_there"] == before
     assert returned["registered"] > 0
 
     findings = ask(stack, "reconcile", "--wait", "60", "--replay")
@@ -92,7 +92,10 @@ def interrupt_import_returns(stack: Stack) -> int:
     ):
 
         def returns() -> int:
-            row = connection.execute("SELECT count(DISTINCT return_id) FROM orders_return").fetchone()
+            query = (
+                "SELECT count(DISTINCT data ->> 'return_id') FROM eventing_event WHERE type = 'orders.items_returned'"
+            )
+            row = connection.execute(query).fetchone()  # not of the read model, which may be behind
             return row[0] if row else 0
 
         assert eventually(lambda: returns() >= 20, seconds=120)
