@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from config.stack import Stack
 from tests.browser.conftest import PageOf, Placer, axe_clean
-from tests.waiting import eventually
 
 PATIENCE = 60_000  # milliseconds, with workers that share two cores
 
@@ -21,25 +20,27 @@ def _patience() -> Iterator[None]:
     expect.set_options(timeout=5_000)
 
 
-def figure(page: Page, title: str) -> int:
-    tile = page.get_by_role("listitem").filter(has_text=title)
-    return int(tile.locator(".figure").inner_text().split()[0].replace(",", ""))
+def figure(page: Page, title: str) -> Locator:
+    return page.get_by_role("listitem").filter(has_text=title).locator(".figure")
 
 
-def confirmed(page: Page) -> int:
+def confirmed(page: Page) -> Locator:
     """As the chart's table has it, which is there whether it's open or not."""
-    row = page.locator("#states-table tr").filter(has_text="confirmed")
-    return int(row.locator("[data-value]").text_content() or 0)
+    return page.locator("#states-table tr").filter(has_text="confirmed").locator("[data-value]")
+
+
+def number(shown: Locator) -> int:
+    return int((shown.text_content() or "").replace(",", ""))
 
 
 def test_an_order_is_followed_live_from_placed_to_confirmed(page_as: PageOf, place: Placer) -> None:
     page = page_as("operator")
-    before, done = figure(page, "Orders today"), confirmed(page)
+    today, done = number(figure(page, "Orders today")), number(confirmed(page))
     page.evaluate("window.same = true")
 
     order = place()
-    assert eventually(lambda: figure(page, "Orders today") == before + 1 and not page.wait_for_timeout(100), seconds=60)
-    assert eventually(lambda: confirmed(page) == done + 1 and not page.wait_for_timeout(100), seconds=60)
+    expect(figure(page, "Orders today")).to_have_text(f"{today + 1:,}")
+    expect(confirmed(page)).to_have_text(f"{done + 1:,}")
     assert page.evaluate("window.same"), "the page was left meanwhile"
 
     page.get_by_role("link", name="Orders today").click()
@@ -49,17 +50,17 @@ def test_an_order_is_followed_live_from_placed_to_confirmed(page_as: PageOf, pla
 def test_pausing_keeps_the_page_as_it_is(page_as: PageOf, place: Placer) -> None:
     page = page_as("viewer")
     page.get_by_role("button", name="Pause refreshing").click()
-    before = figure(page, "Orders today")
+    today = number(figure(page, "Orders today"))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
     place()
     page.wait_for_timeout(6_500)  # longer than a refresh takes to come
     assert not asked
-    assert figure(page, "Orders today") == before
+    assert number(figure(page, "Orders today")) == today
 
     page.get_by_role("button", name="Refresh again").click()
-    assert eventually(lambda: figure(page, "Orders today") > before and not page.wait_for_timeout(100), seconds=60)
+    expect(figure(page, "Orders today")).to_have_text(f"{today + 1:,}")
 
 
 def test_the_charts_have_tables_that_say_the_same_and_stay_open(page_as: PageOf, place: Placer) -> None:
