@@ -68,7 +68,7 @@ def pages(order: str) -> dict[str, Callable[[Page], Any]]:
     """How to come to each page, from the order that waits for the gateway."""
 
     def first_group(page: Page) -> None:
-        page.goto("/admin/operations/letters/")
+        page.goto("/admin/operations/letters")
         if (group := page.locator("#live table a").first).is_visible():
             group.click()
             page.wait_for_load_state()
