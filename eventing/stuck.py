@@ -25,7 +25,8 @@ SELECT id FROM eventing_saga WHERE failed
 UNION SELECT id FROM eventing_saga WHERE ended_at IS NULL AND deadline_at <= statement_timestamp()
 UNION SELECT saga.id FROM eventing_delivery letter
 JOIN eventing_saga saga ON saga.saga = letter.subscription
-    AND saga.key = CASE WHEN letter.subscription = ANY(%s) THEN letter.sequence::uuid END
+    AND saga.key = CASE WHEN letter.subscription = ANY(%s)
+        AND letter.sequence ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN letter.sequence::uuid END
 WHERE letter.state = 'dead'
 """
 

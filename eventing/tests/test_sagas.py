@@ -510,3 +510,8 @@ def test_a_saga_that_fails_tells_so_once_and_only_if_it_is_committed(
     saga = instance(Welcome, account)
     assert saga is not None
     assert saga.failed
+
+
+def test_no_reminder_can_be_taken_for_a_persons_wish() -> None:
+    with pytest.raises(ValueError, match="can't be about 'resumed'"):
+        Welcome(id=UUID(int=1)).remind_me(after=timedelta(days=1), about="resumed")

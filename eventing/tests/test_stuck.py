@@ -189,3 +189,14 @@ def test_nobody_waits_for_a_read_model(welcome: SagaSubscription) -> None:
     reacted(welcome)
     letter_of("eventing.Balances", account, state="dead", attempts=8, error="ValueError: No.")
     assert why(account).sentence.startswith("It asked for eventing.PayIn")
+
+
+def test_a_letter_whose_sequence_is_no_key_is_nobodys(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    closes_account(account)
+    reacted(welcome)
+    unseen = opens_account()
+    pays_in(unseen, 1)
+    everything_is_relayed()
+    letter_of(welcome.name, unseen, state="dead", error="ValueError: No.")
+    assert stuck_ones() == {account}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +11,15 @@ import psycopg
 import pytest
 from celery import Celery
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import close_old_connections, connection
 
-from eventing import nudges, store
+from eventing import nudges, replaying, store
 from eventing.context import acting
-from eventing.models import Checkpoint, Snapshot
+from eventing.models import Checkpoint, Replay, Snapshot
 from eventing.records import Record
+from eventing.replay import projection_named
+from eventing.testing import settle
 from eventing.tests.bank.customers import opens_account, stream_of
 from eventing.tests.bank.events import MoneyPaidIn
 from eventing.tests.bank.models import Balance
@@ -39,12 +42,15 @@ def app(broker: str) -> Iterator[Celery]:
     app.close()
 
 
+WORKER = (
+    "celery", "--app=config", "--quiet", "worker", "--concurrency=1", "--queues=eventing", "--without-gossip",
+    "--without-mingle", "--without-heartbeat",
+)  # fmt: skip
+
+
 @pytest.fixture
 def worker(program: Program) -> subprocess.Popen[str]:
-    return program(
-        "celery", "--app=config", "--quiet", "worker", "--concurrency=1", "--queues=eventing", "--without-gossip",
-        "--without-mingle", "--without-heartbeat",
-    )  # fmt: skip
+    return program(*WORKER)
 
 
 def paid_in(account: UUID, amount: int) -> list[Record]:
@@ -108,3 +114,36 @@ def test_a_cause_travels_with_a_message_to_the_task_and_no_further(app: Celery, 
     assert (carried.actor, carried.traceparent, carried.correlation_id) == ("ada", TRACE, cause.correlation_id)
     assert (begun.actor, begun.traceparent) == ("", "")
     assert begun.correlation_id != cause.correlation_id
+
+
+def test_workers_build_and_compare_a_read_model_and_exchange_it_when_told_to(app: Celery, program: Program) -> None:
+    accounts = [opens_account() for _ in range(3)]
+    settle()
+    Balance.objects.update(amount=0)
+    balances, clerk = projection_named("eventing.Balances"), User.objects.create_user("clerk")
+    replaying.start(balances, who=clerk)
+    first = program(*WORKER)
+    app.send_task("eventing.sweep", queue="eventing")
+    assert eventually(lambda: Replay.objects.get().runner is not None or is_compared(), seconds=60)
+    first.kill()
+    first.wait()
+    program(*WORKER)
+
+    def eventually_swept(condition: Callable[[], bool]) -> bool:
+        """Beat isn't there to sweep, so this does."""
+
+        def swept() -> bool:
+            app.send_task("eventing.sweep", queue="eventing")
+            return condition()
+
+        return eventually(swept, seconds=60)
+
+    assert eventually_swept(is_compared)
+    assert set(Balance.objects.values_list("amount", flat=True)) == {0}
+    replaying.exchange(balances, who=clerk)
+    assert eventually_swept(lambda: Replay.objects.get().state == "done")
+    assert Balance.objects.filter(amount=BONUS).count() == len(accounts)
+
+
+def is_compared() -> bool:
+    return Replay.objects.get().state == "compared"
