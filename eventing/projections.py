@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from django.db import models
 
-from eventing import context
+from eventing import context, personal
 from eventing.records import Record
 from eventing.rows import insert, new, save
 from eventing.subscriptions import Subscription, accepts, consumed_by, name_of, subscribe
@@ -97,6 +97,11 @@ class ProjectionSubscription(Subscription):
         )
         self.projection = projection
         self.version = projection.version
+
+    @property
+    def tells_of_persons(self) -> bool:
+        """Whether its rows may say what events tell of a person."""
+        return any(personal.is_personal(event) for event in self.events)
 
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Project a batch. It may be a replay: a projection that acts on the world would do again what it did."""

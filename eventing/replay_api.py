@@ -71,8 +71,8 @@ class ComparisonSerializer(serializers.Serializer[Any]):
 
 
 class ReplaySerializer(serializers.ModelSerializer[models.Replay]):
-    """A replay. One that is `compared` waits for `exchange`. Positions are summed up over all partitions. What
-    differing rows say is left out, and an error cut short, without the permission to see personal data."""
+    """A replay. One that is `compared` waits for `exchange`. Positions are summed up over all partitions. Without
+    the permission to see personal data, rows that may tell of persons are left out, and errors are cut short."""
 
     comparison = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
@@ -99,17 +99,20 @@ class ReplaySerializer(serializers.ModelSerializer[models.Replay]):
     @extend_schema_field(ComparisonSerializer(allow_null=True))
     def get_comparison(self, shown: models.Replay) -> dict[str, Any] | None:
         found = replay.comparison_of(shown)
-        if found is not None and not self._may_see_persons:
+        if found is not None and self._hides(shown):
             found = msgspec.structs.replace(found, differences=[])
         told: dict[str, Any] | None = msgspec.to_builtins(found)
         return told
 
     def get_error(self, shown: models.Replay) -> str:
-        return shown.error if self._may_see_persons else shown.error.partition(":")[0]
+        return shown.error.partition(":")[0] if self._hides(shown) else shown.error
 
-    @property
-    def _may_see_persons(self) -> bool:
-        return bool(self.context["request"].user.has_perm(PERSONAL))
+    def _hides(self, shown: models.Replay) -> bool:
+        try:
+            tells = replay.projection_named(shown.projection).tells_of_persons
+        except UnknownSubscription:
+            tells = True
+        return tells and not self.context["request"].user.has_perm(PERSONAL)
 
 
 class Replays(ListAPIView[models.Replay]):

@@ -69,7 +69,7 @@ class Saga(Page):
             memory=_texts(memory_of(saga, with_personal_data=personal)),
             reminders=reminders_of(saga),
             hides=not personal,
-            **{**kwargs, "title": f"{saga.saga}: {saga.state}"},
+            **{**kwargs, "title": saga.saga},
         )
 
 

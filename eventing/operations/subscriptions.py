@@ -52,14 +52,15 @@ class SubscriptionPage(Page):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         subscription = _named(kwargs["name"])
         (found,) = (each for each in status().subscriptions if each.name == subscription.name)
-        hides = not self.user.has_perm(PERSONAL)
-        replays = _replay_of(subscription, hides=hides) if isinstance(subscription, ProjectionSubscription) else {}
+        replays = {}
+        if isinstance(subscription, ProjectionSubscription):
+            hides = subscription.tells_of_persons and not self.user.has_perm(PERSONAL)
+            replays = _replay_of(subscription, hides=hides)
         return super().get_context_data(
             subscription=found,
             partitions=Checkpoint.objects.filter(subscription=subscription.name).order_by("partition"),
             head=checkpoints.head(),
             acts=_acts_on(subscription, found.state),
-            hides=hides,
             **replays,
             **{**kwargs, "title": subscription.name},
         )
@@ -151,6 +152,7 @@ def _replay_of(projection: ProjectionSubscription, *, hides: bool) -> dict[str, 
     left = (last.target - last.position) / last.rate if last and last.rate and last.state == "building" else None
     return {
         "is_projection": True,
+        "hides": hides,
         "replay": last,
         "tended": last is not None and replay.is_tended(last),
         "left": timedelta(seconds=round(left)) if left is not None else None,
