@@ -139,8 +139,13 @@ AUTH_PASSWORD_VALIDATORS = [
     for validator in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 
-# Mail to buyers. Without a server nothing is sent, and nobody is kept waiting for it.
+# Mail to buyers, and alerts. Without a server nothing is sent, and nobody is kept waiting for it.
 vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+# Whom to tell of dead letters: by mail, and by a POST to an address.
+ADMINS = [(address, address) for address in env.list("ALERT_MAIL_TO", default=[])]
+ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", default="")
+if ALERT_WEBHOOK_URL and not ALERT_WEBHOOK_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured(f"ALERT_WEBHOOK_URL is {ALERT_WEBHOOK_URL!r}; it has to begin with http:// or https://.")
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Waybill <orders@localhost>")
 EMAIL_TIMEOUT = 10
 
@@ -203,6 +208,8 @@ EVENTING = {
     "ATTEMPTS": env.int("EVENTING_ATTEMPTS", default=8),
     "BACKOFF_SECONDS": env.float("EVENTING_BACKOFF_SECONDS", default=1.0),
     "BACKOFF_CAP_SECONDS": env.float("EVENTING_BACKOFF_CAP_SECONDS", default=600.0),
+    "ALERT_AFTER_SECONDS": env.float("EVENTING_ALERT_AFTER_SECONDS", default=900.0),
+    "ALERT_WEBHOOK_URL": ALERT_WEBHOOK_URL,
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
 }
 

@@ -245,6 +245,7 @@ class LetterGroup(models.Model):
     failures = models.BigIntegerField(default=1)
     alerted_at = models.DateTimeField(null=True, help_text="When somebody was told, since it was last all settled.")
     alert_attempts = models.IntegerField(default=0, db_default=0)
+    alert_begun_at = models.DateTimeField(null=True, help_text="When the last attempt to tell somebody was made.")
 
     class Meta:
         db_table = "eventing_letter_group"

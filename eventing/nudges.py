@@ -26,6 +26,7 @@ ADVANCE = "eventing.advance"
 PERFORM = "eventing.perform"
 SNAPSHOT = "eventing.snapshot"
 REPLAY = "eventing.replay"
+ALERT = "eventing.alert"
 
 
 class Nudge(NamedTuple):

@@ -6,7 +6,7 @@ import time
 
 from celery import shared_task
 
-from eventing import nudges, replay, snapshots, sweeping
+from eventing import alerts, nudges, replay, snapshots, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.nudges import Nudge
@@ -64,6 +64,13 @@ def replay_projection(name: str) -> None:
     nudges.taken_up(replay.nudge_for(projection))
     if replay.work_on(projection, budget=BUDGET):
         nudges.send([replay.nudge_for(projection)])
+
+
+@shared_task(name=nudges.ALERT)
+def alert() -> None:
+    """Tell somebody of letters that need a person."""
+    nudges.taken_up(Nudge(nudges.ALERT))
+    alerts.tell()
 
 
 @shared_task(name="eventing.sweep")
