@@ -7,10 +7,12 @@ from io import StringIO
 from uuid import UUID
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 
+from eventing import audit, letter_jobs
 from eventing.deliveries import failed
-from eventing.models import Checkpoint, Delivery
+from eventing.models import Checkpoint, Delivery, LetterJob
 from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from eventing.tests.bank import projections
@@ -101,6 +103,39 @@ def test_a_dead_letter_is_retried_by_number(dead: UUID) -> None:
     assert Balance.objects.get().amount == POISON + 1 + 5
 
 
+def test_letters_come_in_groups_and_one_is_shown_with_each_attempt(dead: UUID) -> None:
+    (group,) = json.loads(output_of("dead_letters", "list", "--groups", "--json"))
+    assert (group["exception"], group["message"], group["dead"]) == ("ValueError", "I can't digest this.", 1)
+    shown = output_of("dead_letters", "list")
+    assert group["signature"] in shown
+    letter = failed().get().pk
+    assert "Attempt 8" in output_of("dead_letters", "show", str(letter))
+    found = json.loads(output_of("dead_letters", "show", str(letter), "--json"))
+    assert (found["data"]["amount"], len(found["attempts"])) == (POISON, 8)
+    assert refused("dead_letters", "show", "0")[0] == 1
+
+
+def test_a_group_is_retried_gradually_by_a_job(dead: UUID) -> None:
+    (group,) = json.loads(output_of("dead_letters", "list", "--groups", "--json"))
+    told = output_of("dead_letters", "retry", "--group", group["signature"])
+    assert told.endswith("1 will be tried again, gradually, by the workers.\n")
+    again = refused("dead_letters", "retry", "--group", group["signature"])
+    assert again == (1, "There are no dead letters that match.")  # it's being tried
+    projections.poisoned = False
+    settle()
+    letter_jobs.tend()
+    letter_jobs.tend()
+    assert LetterJob.objects.get().state == "done"
+
+
+def test_what_is_done_at_the_shell_is_noted_too(dead: UUID) -> None:
+    output_of("dead_letters", "skip", "--all", "--reason", "A test payment.")
+    entry = LogEntry.objects.get()
+    assert entry.user.get_username() == "shell"
+    assert audit.told(entry)["reason"] == "A test payment."
+    assert audit.told(entry)["os_user"]
+
+
 def test_dead_letters_are_skipped_all_at_once_for_a_reason(dead: UUID) -> None:
     assert output_of("dead_letters", "skip", "--all", "--reason", " A test payment. ") == "1 skipped.\n"
     settle()
@@ -118,7 +153,10 @@ def test_letters_that_arent_there_are_refused(dead: UUID) -> None:
     assert refused("dead_letters", "retry", "0") == (1, "No open letters have these numbers: 0.")
     behind = Delivery.objects.filter(error="").earliest("position").pk
     assert refused("dead_letters", "skip", str(behind), "--reason", "x")[0] == 1
-    assert refused("dead_letters", "retry") == (2, "Name the letters by their numbers, or say --all.")
+    assert refused("dead_letters", "retry") == (
+        2,
+        "Name the letters by their numbers, or a --group or --sequence, or say --all.",
+    )
     assert refused("dead_letters", "retry", "1", "--all")[0] == 2
     assert refused("dead_letters", "skip", "--all", "--reason", " ")[0] == 2
     assert refused("dead_letters", "list", "--subscription", "bank.Nothing")[0] == 2
