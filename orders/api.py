@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
@@ -45,10 +45,10 @@ from eventing.models import StoredEvent
 from eventing.money import Money
 from eventing.records import Record, Stream
 from orders.commands import CancelOrder, PlaceOrder, ReturnItems, ReturnLine
-from orders.events import ItemsReturned, Line, OrderEvent, OrderPlaced
+from orders.events import ItemsReturned, Line
 from orders.models import OrderLine, OrderSummary, ReturnedLine, Status
 from orders.pricing import NoPrice, list_prices
-from orders.projections import OrderLines, OrderSummaries, ReturnedLines
+from orders.retelling import as_told_by, count_returned
 
 CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
 """The namespace of the customers that are users of ours: a user's customer id is the UUID of its key in it."""
@@ -369,7 +369,7 @@ class Orders(ListAPIView[OrderSummary]):
         carry_out(command, request)
         (placed,) = islice(store.read(stream_of(command.order_id), chunk=1), 1)
         location = reverse("order", args=[command.order_id])
-        return _answer(*_as_told_by([placed]), status=201, headers={"Location": location})
+        return _answer(*as_told_by([placed]), status=201, headers={"Location": location})
 
 
 class Order(APIView):
@@ -496,7 +496,7 @@ def _from_stream(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
     records = list(store.read(stream_of(order_id)))
     if not records:
         raise Http404
-    return _as_told_by(records)
+    return as_told_by(records)
 
 
 def _as_it_is(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
@@ -506,16 +506,10 @@ def _as_it_is(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
     if order is None or len(lines) < order.line_count:
         return _from_stream(order_id)
     if order.returned_units:
-        _count_returned(lines, ReturnedLine.objects.filter(order_id=order_id))
+        count_returned(lines, ReturnedLine.objects.filter(order_id=order_id))
         if sum(line.returned for line in lines) != order.returned_units:
             return _from_stream(order_id)
     return order, lines
-
-
-def _count_returned(lines: Sequence[OrderLine], returned: Iterable[ReturnedLine]) -> None:
-    by_number = {line.number: line for line in lines}
-    for back in returned:
-        by_number[back.number].returned += back.quantity
 
 
 def _is_return(record: Record, return_id: UUID) -> bool:
@@ -531,20 +525,7 @@ def _as_it_was(
     records = list(islice(store.read(stream, chunk=min(wanted, store.READ_CHUNK)), wanted)) if wanted else []
     if len(records) < max(wanted, 1):
         raise Http404
-    return _as_told_by(records)
-
-
-def _as_told_by(records: Iterable[Record]) -> tuple[OrderSummary, list[OrderLine]]:
-    """What the projections make of these events, without waiting for them."""
-    order, lines = OrderSummary(), list[OrderLine]()
-    for record in records:
-        OrderSummaries().apply(order, cast(OrderEvent, record.event), record)
-        if isinstance(record.event, OrderPlaced):
-            order.order_id = record.event.order_id
-            lines.extend(OrderLines().rows(record.event))
-        elif isinstance(record.event, ItemsReturned):
-            _count_returned(lines, ReturnedLines().rows(record.event))
-    return order, lines
+    return as_told_by(records)
 
 
 def _answer(order: OrderSummary, lines: Sequence[OrderLine], **options: Any) -> Response:

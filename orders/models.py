@@ -53,7 +53,10 @@ class OrderSummary(models.Model):
 
     class Meta:
         verbose_name_plural = "order summaries"
-        permissions = [("return_items", "Can register that goods of an order came back")]
+        permissions = [
+            ("cancel_order", "Can cancel orders"),
+            ("return_items", "Can register that goods of an order came back"),
+        ]
         ordering = ["-placed_at", "order_id"]
         indexes = [
             models.Index(fields=["-placed_at", "order_id"], name="orders_summary_newest"),

@@ -31,6 +31,7 @@ class ShipmentSummary(models.Model):
 
     class Meta:
         verbose_name_plural = "shipment summaries"
+        permissions = [("dispatch_shipment", "Can mark shipments as dispatched and as delivered")]
         ordering = ["-requested_at", "shipment_id"]
         indexes = [
             models.Index(fields=["-requested_at", "shipment_id"], name="shipping_summary_newest"),

@@ -1,0 +1,266 @@
+"""Why an order isn't finished, in one sentence, and what helps: the nearest cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+from django.db.models import Min
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.timezone import localtime
+
+from config.dashboard.history import History
+from config.dashboard.timeline import link_to
+from eventing import checkpoints
+from eventing.domain import Event
+from eventing.event_map import sent_by
+from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance
+from eventing.sagas import SagaSubscription
+from eventing.subscriptions import Subscription, subscriptions
+from inventory.events import InventoryReservationFailed, InventoryReserved, ReservationReleased
+from orders.events import OrderCancelled, OrderConfirmed, OrderDelivered, OrderPlaced, OrderShipped
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, PaymentRequested
+from shipping.events import ShipmentCleared, ShipmentCreated, ShipmentRequested
+
+E = TypeVar("E", bound=Event)
+
+SLOW = timedelta(seconds=10)  # what takes longer isn't just on its way
+WAITS_FOR = {
+    "payments.charge": "the gateway to take the payment",
+    "payments.refund": "the gateway to give the money back",
+    "shipping.book": "the carrier to book the shipment",
+    "shipping.void": "the carrier to give the shipment up",
+}
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence about the order, what helps if anything does, and the page where that's done. ``look`` is good,
+    waiting or bad; ``finished`` says that nothing more will happen by itself."""
+
+    sentence: str
+    look: str
+    helps: str = ""
+    link: str = ""
+    finished: bool = False
+
+
+def why_unfinished(history: History, *, with_personal_data: bool = False) -> Why:
+    """Why the order isn't finished; or that it is."""
+    moving = {each.name: each for each in subscriptions() if sent_by(each) or each.name in WAITS_FOR}
+    open_jobs = [each for each in history.deliveries if each.state in Delivery.OPEN and each.subscription in moving]
+    return (
+        _of_letters(open_jobs, moving, with_personal_data)
+        or _of_failed_sagas(history)
+        or _of_halts(history, moving)
+        or _of_relay(history)
+        or _of_jobs(open_jobs)
+        or _of_deadline(history)
+        or _of_events(history)
+    )
+
+
+def _of_letters(open_jobs: Iterable[Delivery], moving: dict[str, Subscription], with_personal_data: bool) -> Why | None:
+    failed = [each for each in open_jobs if each.error or each.state == Delivery.State.DEAD]
+    if not failed:
+        return None
+    letter = min(failed, key=lambda each: (each.state != Delivery.State.DEAD, each.position))
+    error = letter.error if with_personal_data else letter.error.partition(":")[0]  # the rest may tell of a person
+    what = WAITS_FOR.get(letter.subscription, f"{letter.subscription}, which can't take in what happened")
+    link = link_to("operations:letter", letter.pk)
+    if letter.state == Delivery.State.DEAD:
+        return Why(
+            sentence=f"It waits for {what}: that failed {_times(letter.attempts)} and isn't tried any more. "
+            f"Last error: {error}.",
+            look="bad",
+            helps="See to the cause, then retry the letter once, or skip it with a reason.",
+            link=link,
+        )
+    most = moving[letter.subscription].attempts
+    return Why(
+        sentence=f"It waits for {what}: attempt {letter.attempts + 1} of {most} is next, at "
+        f"{localtime(letter.due_at):%H:%M:%S %Z}. Last error: {error}.",
+        look="waiting",
+        helps="It's tried again by itself.",
+        link=link,
+    )
+
+
+def _of_failed_sagas(history: History) -> Why | None:
+    for saga in _sagas(history):
+        if saga.failed:
+            reason = saga.memory.get("reason") or "it gives no reason"
+            return Why(
+                sentence=f"Its saga {saga.saga} failed: {reason}.",
+                look="bad",
+                helps="See to the cause, then resume the saga.",
+                link=link_to("operations:saga", saga.saga, saga.key),
+            )
+    return None
+
+
+def _of_halts(history: History, moving: dict[str, Subscription]) -> Why | None:
+    """Somebody who hasn't heard of something that happened to the order, and stands still."""
+    newest = {each.type: each.position for each in history.events}
+    unheard = {}
+    for name, subscription in moving.items():
+        if positions := [newest[each] for each in subscription.types if newest.get(each)]:
+            unheard[name] = max(positions)
+    for checkpoint in Checkpoint.objects.filter(subscription__in=unheard).order_by("subscription", "partition"):
+        name = checkpoint.subscription
+        if not _concerns(checkpoint, moving[name], history):
+            continue
+        paused = checkpoint.state != Checkpoint.State.RUNNING
+        waits = any(
+            each.subscription == name and each.state in Delivery.OPEN and each.partition == checkpoint.partition
+            for each in history.deliveries
+        )
+        if checkpoint.position >= unheard[name] and not (paused and waits):
+            continue
+        if paused:
+            return Why(
+                sentence=f"{name} is {checkpoint.state}, and hasn't done yet what it has to do for this order.",
+                look="waiting",
+                helps="Resume the subscription.",
+                link=link_to("operations:subscription", name),
+            )
+        if checkpoint.moved_at is None or timezone.now() - checkpoint.moved_at > SLOW:
+            lag = checkpoints.head() - checkpoint.position
+            return Why(
+                sentence=f"{name} is {lag:,} {'event' if lag == 1 else 'events'} behind and doesn't move.",
+                look="bad",
+                helps="See whether the workers run.",
+                link=link_to("operations:subscription", name),
+            )
+    return None
+
+
+def _concerns(checkpoint: Checkpoint, subscription: Subscription, history: History) -> bool:
+    """Whether it's this partition of a saga that sees to the order, and this saga at all; of others any may be."""
+    if not isinstance(subscription, SagaSubscription):
+        return True
+    placed = _last(history, OrderPlaced)
+    its_own = subscription.partition_of(str(history.order_id)) == checkpoint.partition
+    return its_own and placed is not None and subscription.saga_class.is_begun_by(placed)
+
+
+def _of_relay(history: History) -> Why | None:
+    """Some event of the order has no position yet, and the oldest one that hasn't is no news any more."""
+    if all(each.position for each in history.events):
+        return None
+    oldest: datetime | None = OutboxEntry.objects.aggregate(oldest=Min("created_at"))["oldest"]
+    if oldest is None or timezone.now() - oldest <= SLOW:
+        return None
+    return Why(
+        sentence=f"What happened last is still in the outbox: the relay has stood still for {_lasting(oldest)}.",
+        look="bad",
+        helps="See whether the workers and the beat run.",
+        link=link_to("operations:outbox"),
+    )
+
+
+def _of_jobs(open_jobs: Iterable[Delivery]) -> Why | None:
+    for job in open_jobs:
+        slow = timezone.now() - job.created_at > SLOW
+        what = WAITS_FOR.get(job.subscription, job.subscription)
+        return Why(
+            sentence=f"It waits for {what}, which was asked {_lasting(job.created_at)} ago.",
+            look="bad" if slow else "waiting",
+            helps="See whether the workers run." if slow else "It goes on by itself.",
+            link=link_to("operations:subscription", job.subscription) if slow else "",
+        )
+    return None
+
+
+def _of_deadline(history: History) -> Why | None:
+    if _last(history, OrderConfirmed) or _last(history, OrderCancelled):
+        return None
+    for saga in _sagas(history):
+        if saga.ended_at is None and saga.deadline_at and saga.deadline_at <= timezone.now():
+            return Why(
+                sentence=f"It is past its deadline, which was {_lasting(saga.deadline_at)} ago: it wasn't fulfilled in "
+                "time, and is to be cancelled.",
+                look="bad",
+                helps="See what its saga waits for.",
+                link=link_to("operations:saga", saga.saga, saga.key),
+            )
+    return None
+
+
+def _of_events(history: History) -> Why:
+    """Nothing is wrong that is known of: what the order waits for, or that it's finished."""
+    if _last(history, OrderDelivered):
+        return Why(sentence="It is delivered. Nothing is left to be done.", look="good", finished=True)
+    if cancelled := _last(history, OrderCancelled):
+        return _of_cancelled(history, cancelled)
+    if _last(history, OrderShipped):
+        return Why(
+            sentence="It is shipped, and waits to be delivered.",
+            look="waiting",
+            helps="Mark its shipment as delivered when it has arrived.",
+        )
+    if _last(history, ShipmentCleared):
+        return Why(
+            sentence="It is confirmed, and waits to be dispatched.", look="waiting", helps="Dispatch its shipment."
+        )
+    if not _last(history, OrderPlaced):
+        return Why(sentence="Nothing is known of such an order.", look="bad", finished=True)
+    return _by_itself(_on_its_way(history))
+
+
+def _of_cancelled(history: History, cancelled: OrderCancelled) -> Why:
+    reason = f"It is cancelled: {cancelled.reason.rstrip('.')}."
+    asked, paid = _last(history, PaymentRequested), _last(history, PaymentCompleted)
+    refunded = _last(history, PaymentRefunded)
+    if paid and not refunded:
+        return _by_itself(f"{reason} {paid.amount} is still to be given back.")
+    if asked and not (paid or _last(history, PaymentFailed)):
+        return _by_itself(f"{reason} Whether its payment was taken isn't known yet.")
+    if _last(history, InventoryReserved) and not _last(history, ReservationReleased):
+        return _by_itself(f"{reason} Its stock is still to be released.")
+    money = f" {refunded.amount} was given back." if refunded else ""
+    return Why(sentence=f"{reason}{money} Nothing is left to be done.", look="good", finished=True)
+
+
+def _on_its_way(history: History) -> str:
+    if _last(history, OrderConfirmed):
+        return "It is confirmed, and its shipment is being cleared."
+    if failed := _last(history, PaymentFailed):
+        return f"Its payment was declined ({failed.message.rstrip('.')}), and it is being cancelled."
+    if short := _last(history, InventoryReservationFailed):
+        return f"It is out of stock ({', '.join(each.sku for each in short.shortages)}), and is being cancelled."
+    if _last(history, ShipmentCreated):
+        return "Its shipment is booked, and it is being confirmed."
+    if _last(history, ShipmentRequested):
+        return "It waits for the carrier to book the shipment."
+    if _last(history, InventoryReserved):
+        return "It is paid and reserved, and its shipment is being asked for."
+    if _last(history, PaymentCompleted):
+        return "It is paid, and waits for its stock to be reserved."
+    if _last(history, PaymentRequested):
+        return "It waits for the gateway to take the payment."
+    return "It is placed, and its payment is being asked for."
+
+
+def _by_itself(sentence: str) -> Why:
+    return Why(sentence=sentence, look="waiting", helps="It goes on by itself.")
+
+
+def _last(history: History, kind: type[E]) -> E | None:
+    return next((each.event for each in reversed(history.events) if isinstance(each.event, kind)), None)
+
+
+def _sagas(history: History) -> Iterator[SagaInstance]:
+    return (each.saga for each in history.sagas)
+
+
+def _times(attempts: int) -> str:
+    return "once" if attempts == 1 else f"{attempts} times"
+
+
+def _lasting(since: datetime) -> str:
+    """How long ago, in the two largest units."""
+    seconds = max(int((timezone.now() - since).total_seconds()), 0)
+    return f"{seconds} s" if seconds < 60 else timesince(since).replace("\xa0", " ")

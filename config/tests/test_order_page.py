@@ -1,0 +1,352 @@
+"""The page of an order, and those of its payment, its shipment and its articles, as people of each role get them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from eventing import audit
+from eventing.contact import Contact
+from eventing.context import acting
+from eventing.handlers import dispatch
+from eventing.models import Delivery
+from eventing.testing import settle
+from inventory.commands import ListStockItem, ReceiveStock
+from orders.commands import PlaceOrder, ReturnItems, ReturnLine
+from orders.models import OrderSummary, Return
+from payments.models import GatewayEntry, GatewayOutage
+from shipping.commands import DeliverShipment, DispatchShipment
+from shipping.models import Consignment
+from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, TOTAL, pounds
+
+pytestmark = pytest.mark.django_db
+
+ANN = Contact(name="Ann Archer", email="ann@example.org", street="1 Mill Lane", city="Ambridge", country="GB")
+PAGES = {
+    "order": reverse("dashboard:order", args=[ORDER]),
+    "payment": reverse("dashboard:payment", args=[PAYMENT]),
+    "shipment": reverse("dashboard:shipment", args=[SHIPMENT_ID]),
+    "stock-item": reverse("dashboard:stock-item", args=[HEART]),
+}
+ACTS = ["order-cancel", "order-return", "order-dispatch", "order-deliver", "order-retry"]
+
+
+@pytest.fixture(autouse=True)
+def stock() -> None:
+    for sku, price, quantity in ((HEART, "2.55", 20), (LANTERN, "3.39", 5)):
+        dispatch(ListStockItem(sku=sku, description="A thing", list_price=pounds(price)))
+        dispatch(ReceiveStock(sku=sku, quantity=quantity))
+
+
+def place(method: str = "tok_visa", order_id: UUID = ORDER, **changes: Any) -> None:
+    command = PlaceOrder(
+        order_id=order_id,
+        customer_id=CUSTOMER,
+        lines=LINES,
+        reference="536365",
+        payment_method=method,
+        contact=ANN,
+        **changes,
+    )
+    with acting(actor="ann"):
+        dispatch(command)
+
+
+def somebody(role: str = "") -> Client:
+    user = User.objects.create_user(role or "nobody", is_staff=bool(role))
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return somebody("viewer")
+
+
+@pytest.fixture
+def operator() -> Client:
+    return somebody("operator")
+
+
+def text(answer: Any) -> str:
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def act(client: Client, name: str, **fields: str) -> HttpResponse:
+    answer: Any = client.post(reverse(f"dashboard:{name}", args=[ORDER]), {"next": PAGES["order"], **fields})
+    return answer
+
+
+def status() -> str:
+    settle()
+    return OrderSummary.objects.get(pk=ORDER).status
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_for_those_who_may_look(page: str) -> None:
+    place()
+    settle()
+    assert Client().get(PAGES[page]).status_code == 302, "nobody is asked who they are"
+    assert somebody().get(PAGES[page]).status_code == 302, "an account that isn't staff is asked for another"
+    for role in ("viewer", "operator", "administrator"):
+        text(somebody(role).get(PAGES[page]))
+    unknown = User.objects.create_user("stranger", is_staff=True)
+    client = Client()
+    client.force_login(unknown)
+    assert client.get(PAGES[page]).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["order", "payment", "shipment"])
+def test_what_there_isnt_has_no_page(viewer: Client, name: str) -> None:
+    assert viewer.get(reverse(f"dashboard:{name}", args=[uuid4()])).status_code == 404
+    assert viewer.get(reverse("dashboard:stock-item", args=["NONE"])).status_code == 404
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_nothing_is_done_by_looking_nor_by_those_who_may_not(viewer: Client, name: str) -> None:
+    place()
+    address = reverse(f"dashboard:{name}", args=[ORDER])
+    assert somebody("operator").get(address).status_code == 405
+    assert viewer.post(address, {"reason": "Because"}).status_code == 403
+    assert not LogEntry.objects.exists()
+    assert status() == "confirmed"
+
+
+def test_a_viewer_sees_why_nothing_can_be_pressed(viewer: Client) -> None:
+    place()
+    settle()
+    page = text(viewer.get(PAGES["order"]))
+    for permission in ("orders.cancel_order", "orders.return_items", "shipping.dispatch_shipment"):
+        assert f"Takes the permission {permission}." in page
+
+
+def test_personal_data_are_for_those_who_may_see_them() -> None:
+    place()
+    settle()
+    for role, sees in (("viewer", False), ("operator", False), ("administrator", True)):
+        page = text(somebody(role).get(PAGES["order"], {"version": 1}))
+        assert ("Ann Archer" in page, "ann@example.org" in page, "1 Mill Lane" in page) == (sees, sees, sees)
+        assert ("[hidden]" in page) is not sees
+
+
+def test_everything_that_happened_is_told_with_its_cause(viewer: Client) -> None:
+    place("tok_timeout")
+    settle()
+    dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    dispatch(ReturnItems(order_id=ORDER, return_id=uuid4(), lines=(ReturnLine(number=1, quantity=2),), reason="Broken"))
+    settle()
+    entries = viewer.get(PAGES["order"]).context["entries"]
+    told = [each.title for each in entries]
+    for wanted in (
+        "Order placed: 3 lines",
+        "Payment requested with tok_timeout",
+        "Attempt 1 failed: OutcomeUnknown",
+        "Paid",
+        f"Stock reserved: 12 of {HEART}, 2 of {LANTERN}",
+        "Order confirmed",
+        "Shipment dispatched",
+        "Order delivered",
+        "Goods came back: 1 line, Broken",
+        "Money given back",
+        "Gateway: charge succeeded",
+    ):
+        assert wanted in told
+    numbers = {each.name: each.number for each in entries}
+    assert all(numbers[each.cause.name] < each.number for each in entries if each.cause), "causes come first"
+    requested = next(each for each in entries if each.title.startswith("Payment requested"))
+    assert (requested.cause.kind, requested.cause.cause.title) == ("saga", "Order placed: 3 lines")
+    paid = next(each for each in entries if each.title == "Paid")
+    assert (paid.cause.kind, paid.cause.who, paid.amount) == ("job", "payments.charge", str(TOTAL))
+    assert next(each.who for each in entries) == "ann"
+
+
+def test_the_timeline_shows_one_kind_when_asked(viewer: Client) -> None:
+    place()
+    settle()
+    entries = viewer.get(PAGES["order"], {"kind": "outside"}).context["entries"]
+    assert [each.title for each in entries][0] == "Gateway: charge succeeded"
+    assert {each.kind for each in entries} == {"outside"}
+
+
+def test_an_order_of_any_version_and_what_changed_there(viewer: Client) -> None:
+    place()
+    settle()
+    page = viewer.get(PAGES["order"], {"version": 1})
+    assert {each.label: each.value for each in page.context["fields"]}["Status"] == "placed"
+    second = viewer.get(PAGES["order"], {"version": 2})
+    changed = {each.label: (each.before, each.value) for each in second.context["fields"] if each.is_changed}
+    assert changed["Status"] == ("placed", "confirmed")
+    assert viewer.get(PAGES["order"]).context["version"] == 0
+    for wrong in ("0", "99", "one", "9" * 40):
+        assert viewer.get(PAGES["order"], {"version": wrong}).status_code == 404
+
+
+def test_a_page_of_an_order_that_no_read_model_has_yet(viewer: Client) -> None:
+    place()
+    assert "doesn&#x27;t have it yet" in text(viewer.get(PAGES["order"])) or "doesn't have it yet" in text(
+        viewer.get(PAGES["order"])
+    )
+
+
+def test_a_page_that_is_finished_doesnt_ask_again(viewer: Client) -> None:
+    place()
+    settle()
+    fragment = viewer.get(PAGES["order"], headers={"HX-Request": "true"})
+    assert (fragment.status_code, b"<html" in fragment.content) == (200, False)
+    dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    assert viewer.get(PAGES["order"], headers={"HX-Request": "true"}).status_code == 286
+    assert "data-refresh" not in text(viewer.get(PAGES["order"]))
+
+
+def test_an_operator_cancels_for_a_reason(operator: Client) -> None:
+    place()
+    assert act(operator, "order-cancel", reason="  Asked by phone ")["Location"] == PAGES["order"]
+    act(operator, "order-cancel", reason="Again")
+    assert status() == "cancelled"
+    (entry,) = LogEntry.objects.all()
+    assert audit.told(entry) == {"act": "cancelled", "reason": "Asked by phone"}
+    page = operator.get(PAGES["order"])
+    assert "Cancelled: Asked by phone" in [each.title for each in page.context["entries"]]
+    assert "Order cancelled: Asked by phone" in text(page)
+
+
+def test_what_the_domain_refuses_is_said(operator: Client) -> None:
+    place()
+    act(operator, "order-cancel", reason=" ")
+    assert "The reason" in text(operator.get(PAGES["order"]))
+    assert status() == "confirmed"
+    act(operator, "order-cancel", reason="Too late")
+    assert "only one that is placed and not yet confirmed" in text(operator.get(PAGES["order"]))
+    assert not LogEntry.objects.exists()
+
+
+def test_an_operator_dispatches_delivers_and_takes_back(operator: Client) -> None:
+    place()
+    settle()
+    act(operator, "order-dispatch")
+    assert status() == "shipped"
+    act(operator, "order-deliver")
+    assert status() == "delivered"
+    form = {"return_id": str(uuid4()), "quantity-1": "2", "quantity-2": "", "quantity-3": "0", "reason": "Broken"}
+    act(operator, "order-return", **form)
+    act(operator, "order-return", **form)
+    settle()
+    assert [(each.units, each.refund_minor, each.reason) for each in Return.objects.all()] == [(2, 510, "Broken")]
+    assert [audit.told(each)["act"] for each in LogEntry.objects.order_by("pk")] == [
+        "dispatched",
+        "delivered",
+        "returned items",
+    ]
+    assert "2 units, 5.10 GBP: Broken" in text(operator.get(PAGES["order"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "Nothing was said to have come back"),
+        ({"quantity-1": "many"}, "is no number of units"),
+        ({"quantity-1": "99"}, "more can&#x27;t"),
+        ({"quantity-1": "1", "return_id": "one"}, "open the order&#x27;s page anew"),
+    ],
+)
+def test_a_return_that_makes_no_sense_is_refused(operator: Client, fields: dict[str, str], said: str) -> None:
+    place()
+    settle()
+    act(operator, "order-dispatch")
+    settle()
+    act(operator, "order-return", **{"return_id": str(uuid4()), "reason": "Broken", **fields})
+    assert said in text(operator.get(PAGES["order"]))
+    assert not Return.objects.exists()
+
+
+def test_an_operator_has_its_letters_tried_again(operator: Client) -> None:
+    GatewayOutage.objects.create(message="The gateway is down.")
+    place()
+    settle()
+    Delivery.objects.filter(subscription="payments.charge").update(state="dead")
+    GatewayOutage.objects.all().delete()
+    act(operator, "order-retry")
+    assert status() == "confirmed"
+    act(operator, "order-retry")
+    assert "Nothing of this order waits to be tried again." in text(operator.get(PAGES["order"]))
+
+
+@pytest.mark.parametrize("role", ["viewer", "administrator"])
+def test_a_long_history_costs_as_many_queries_as_a_short_one(role: str) -> None:
+    other, client = uuid4(), somebody(role)
+    place()
+    place("tok_timeout", order_id=other)
+    settle()
+    dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
+    settle()
+    for _ in range(5):
+        back = (ReturnLine(number=1, quantity=1),)
+        dispatch(ReturnItems(order_id=ORDER, return_id=uuid4(), lines=back, reason="Broken"))
+        settle()
+    text(client.get(PAGES["order"]))  # content types and the like are remembered
+    with CaptureQueriesContext(
+        connection,
+    ) as short:
+        text(client.get(reverse("dashboard:order", args=[other])))
+    with CaptureQueriesContext(connection) as long:
+        text(client.get(PAGES["order"]))
+    assert len(long) <= len(short) + 2
+    assert len(long) < 60
+
+
+def test_a_payment_that_the_gateway_knows_otherwise_is_marked(viewer: Client) -> None:
+    place()
+    settle()
+    page = text(viewer.get(PAGES["payment"]))
+    assert "say the same" in page and "differ:" not in page
+    GatewayEntry.objects.update(amount_minor=1)
+    page = text(viewer.get(PAGES["payment"]))
+    assert "differ:</strong> Amount" in page
+    GatewayEntry.objects.all().delete()
+    assert "differ:</strong> Charge" in text(viewer.get(PAGES["payment"]))
+
+
+def test_a_shipment_that_the_carrier_knows_otherwise_is_marked(viewer: Client) -> None:
+    place()
+    settle()
+    assert "say the same" in text(viewer.get(PAGES["shipment"]))
+    Consignment.objects.update(tracking_number="WB-OTHER")
+    assert "differ:</strong> Tracking number" in text(viewer.get(PAGES["shipment"]))
+
+
+def test_an_article_tells_who_reserved_it_page_by_page(viewer: Client) -> None:
+    place()
+    settle()
+    page = text(viewer.get(PAGES["stock-item"]))
+    assert f'href="{PAGES["order"]}"' in page
+    assert "12 reserved" in page
+    for number in range(60):
+        dispatch(ReceiveStock(sku=HEART, quantity=1, reference=f"D{number}"))
+    settle()
+    newest = viewer.get(PAGES["stock-item"])
+    assert [each.record.version for each in newest.context["history"]] == list(range(63, 13, -1))
+    older = viewer.get(PAGES["stock-item"], {"before": newest.context["older"]})
+    assert [each.record.version for each in older.context["history"]] == list(range(13, 0, -1))
+    assert older.context["older"] == 0
+    assert viewer.get(PAGES["stock-item"], {"before": "x"}).status_code == 404
