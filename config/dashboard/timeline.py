@@ -257,7 +257,7 @@ def _of_job(job: Delivery) -> Entry:
         who=job.subscription,
         look={"done": "good", "dead": "bad", "skipped": ""}.get(job.state, "waiting"),
         says=f"{tried}, {due}" if job.state == Delivery.State.WAITING else tried,
-        link=link_to("operations:letter", job.pk) if job.error else "",
+        link=link_to("operations:letter", job.pk) if job.error or job.attempts > 1 else "",
     )
 
 
@@ -290,7 +290,7 @@ def _of_gateway(history: History) -> Iterator[Entry]:
             name=f"gateway-{each.key}",
             kind="outside",
             at=each.created_at,
-            title=f"Gateway: {each.kind} {each.get_outcome_display()}",
+            title=f"Gateway: {each.kind} {each.get_outcome_display().lower()}",
             who="the gateway's own record",
             look="good" if each.outcome == GatewayEntry.Outcome.SUCCEEDED else "bad",
             says=f"{each.reference or each.code}, asked {'once' if each.asks == 1 else f'{each.asks} times'}",

@@ -180,7 +180,7 @@ def test_the_timeline_shows_one_kind_when_asked(viewer: Client) -> None:
     place()
     settle()
     entries = viewer.get(PAGES["order"], {"kind": "outside"}).context["entries"]
-    assert [each.title for each in entries][0] == "Gateway: charge succeeded"
+    assert next(each.title for each in entries) == "Gateway: charge succeeded"
     assert {each.kind for each in entries} == {"outside"}
 
 
@@ -189,8 +189,9 @@ def test_an_order_of_any_version_and_what_changed_there(viewer: Client) -> None:
     settle()
     page = viewer.get(PAGES["order"], {"version": 1})
     assert {each.label: each.value for each in page.context["fields"]}["Status"] == "placed"
-    second = viewer.get(PAGES["order"], {"version": 2})
-    changed = {each.label: (each.before, each.value) for each in second.context["fields"] if each.is_changed}
+    confirmed = next(number for number, title in page.context["versions"] if title == "order confirmed")
+    there = viewer.get(PAGES["order"], {"version": confirmed})
+    changed = {each.label: (each.before, each.value) for each in there.context["fields"] if each.is_changed}
     assert changed["Status"] == ("placed", "confirmed")
     assert viewer.get(PAGES["order"]).context["version"] == 0
     for wrong in ("0", "99", "one", "9" * 40):
@@ -285,6 +286,7 @@ def test_an_operator_has_its_letters_tried_again(operator: Client) -> None:
     Delivery.objects.filter(subscription="payments.charge").update(state="dead")
     GatewayOutage.objects.all().delete()
     act(operator, "order-retry")
+    settle()  # the job alone: what it leads to comes after
     assert status() == "confirmed"
     act(operator, "order-retry")
     assert "Nothing of this order waits to be tried again." in text(operator.get(PAGES["order"]))
@@ -319,7 +321,8 @@ def test_a_payment_that_the_gateway_knows_otherwise_is_marked(viewer: Client) ->
     place()
     settle()
     page = text(viewer.get(PAGES["payment"]))
-    assert "say the same" in page and "differ:" not in page
+    assert "say the same" in page
+    assert "differ:" not in page
     GatewayEntry.objects.update(amount_minor=1)
     page = text(viewer.get(PAGES["payment"]))
     assert "differ:</strong> Amount" in page

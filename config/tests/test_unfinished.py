@@ -1,0 +1,252 @@
+"""Why an order isn't finished, in each situation that an order can be in; all of them really made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from config.dashboard.history import history
+from config.dashboard.unfinished import Why, why_unfinished
+from eventing.advance import advance
+from eventing.checkpoints import pause
+from eventing.effects import perform_due
+from eventing.handlers import dispatch
+from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance
+from eventing.relay import relay_all
+from eventing.subscriptions import subscription_named, subscriptions
+from eventing.testing import settle
+from inventory.commands import ListStockItem, ReceiveStock
+from orders.commands import CancelOrder, PlaceOrder
+from orders.events import Fulfilment
+from payments.models import GatewayOutage
+from shipping.commands import DeliverShipment, DispatchShipment
+from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, SHIPMENT_ID, pounds
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=[each.value for each in Fulfilment], autouse=True)
+def manner(request: pytest.FixtureRequest, settings: pytest.FixtureRequest) -> str:
+    settings.FULFILMENT = request.param  # type: ignore[attr-defined]
+    return str(request.param)
+
+
+def stocked(units: int = 20) -> None:
+    for sku, price in ((HEART, "2.55"), (LANTERN, "3.39")):
+        dispatch(ListStockItem(sku=sku, description="", list_price=pounds(price)))
+        dispatch(ReceiveStock(sku=sku, quantity=units))
+
+
+def place(method: str = "tok_visa") -> None:
+    dispatch(PlaceOrder(order_id=ORDER, customer_id=CUSTOMER, lines=LINES, reference="536365", payment_method=method))
+
+
+def why(*, with_personal_data: bool = False) -> Why:
+    return why_unfinished(history(ORDER, with_personal_data=False), with_personal_data=with_personal_data)
+
+
+def an_hour_ago(*, of: type[Checkpoint | OutboxEntry | Delivery], field: str) -> None:
+    of.objects.update(**{field: timezone.now() - timedelta(hours=1)})  # type: ignore[attr-defined]
+
+
+def placed_and_not_relayed() -> None:
+    place()
+
+
+def the_relay_stands_still() -> None:
+    place()
+    an_hour_ago(of=OutboxEntry, field="created_at")
+
+
+def confirmed() -> None:
+    stocked()
+    place()
+    settle()
+
+
+def shipped() -> None:
+    confirmed()
+    dispatch(DispatchShipment(shipment_id=SHIPMENT_ID))
+    settle()
+
+
+def delivered() -> None:
+    shipped()
+    dispatch(DeliverShipment(shipment_id=SHIPMENT_ID))
+    settle()
+
+
+def declined() -> None:
+    place("tok_chargeDeclined")
+    settle()
+
+
+def declined_and_not_cancelled_yet() -> None:
+    place("tok_chargeDeclined")
+    _until("payments.charge")
+
+
+def out_of_stock() -> None:
+    stocked(3)
+    place()
+    settle()
+
+
+def the_gateway_has_been_asked() -> None:
+    stocked()
+    place()
+    _until("payments.charge", perform=False)
+
+
+def the_gateway_failed_once() -> None:
+    stocked()
+    GatewayOutage.objects.create(message="Back at ten.")
+    place()
+    _until("payments.charge")
+    Delivery.objects.filter(subscription="payments.charge").update(
+        state="waiting", attempts=2, due_at=timezone.now() + timedelta(minutes=5)
+    )
+
+
+def the_gateway_failed_each_time() -> None:
+    stocked()
+    GatewayOutage.objects.create(message="Back at ten.")
+    place()
+    settle()
+
+
+def the_gateway_subscription_is_paused() -> None:
+    stocked()
+    pause(subscription_named("payments.charge"))
+    place()
+    settle()
+
+
+def the_carrier_is_paused() -> None:
+    stocked()
+    pause(subscription_named("shipping.book"))
+    place()
+    settle()
+
+
+def the_policy_of_clearing_is_paused() -> None:
+    stocked()
+    pause(subscription_named("shipping.clear_for_dispatch"))
+    place()
+    settle()
+
+
+def no_worker_runs() -> None:
+    stocked()
+    place()
+    list(relay_all())
+    an_hour_ago(of=Checkpoint, field="moved_at")
+
+
+def cancelled_while_the_gateway_is_asked() -> None:
+    the_gateway_has_been_asked()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    Delivery.objects.all().delete()  # whoever was to ask the gateway isn't known of
+    _advance_all_but("payments.charge")
+
+
+def past_its_deadline() -> None:
+    the_gateway_has_been_asked()
+    Delivery.objects.all().delete()
+    SagaInstance.objects.update(deadline_at=timezone.now() - timedelta(hours=1))
+
+
+def its_saga_failed() -> None:
+    the_gateway_has_been_asked()
+    SagaInstance.objects.update(failed=True, memory=F("memory"))
+    SagaInstance.objects.update(memory={"reason": "RefundPayment was refused"})
+    Delivery.objects.all().delete()
+
+
+SITUATIONS: list[tuple[Callable[[], None], str, str, str]] = [
+    (placed_and_not_relayed, "It is placed, and its payment is being asked for.", "waiting", "goes on by itself"),
+    (the_relay_stands_still, "the relay has stood still for 1 hour", "bad", "workers and the beat"),
+    (
+        the_gateway_has_been_asked,
+        "It waits for the gateway to take the payment, which was asked",
+        "waiting",
+        "by itself",
+    ),
+    (
+        the_gateway_failed_once,
+        r"It waits for the gateway to take the payment: attempt 3 of 8 is next, at .+ Last error: GatewayDown\.",
+        "waiting",
+        "tried again by itself",
+    ),
+    (
+        the_gateway_failed_each_time,
+        r"the gateway to take the payment: that failed 8 times and isn't tried any more. Last error: GatewayDown\.",
+        "bad",
+        "retry the letter once",
+    ),
+    (the_gateway_subscription_is_paused, "payments.charge is paused", "waiting", "Resume the subscription"),
+    (the_carrier_is_paused, "shipping.book is paused", "waiting", "Resume the subscription"),
+    (the_policy_of_clearing_is_paused, "shipping.clear_for_dispatch is paused", "waiting", "Resume the subscription"),
+    (no_worker_runs, "behind and doesn't move", "bad", "whether the workers run"),
+    (past_its_deadline, "past its deadline, which was 1 hour ago", "bad", "See what its saga waits for"),
+    (its_saga_failed, r"Its saga .+ failed: RefundPayment was refused\.", "bad", "resume the saga"),
+    (
+        declined_and_not_cancelled_yet,
+        r"Its payment was declined \(Your card was declined\), and it is being cancelled",
+        "waiting",
+        "by itself",
+    ),
+    (declined, "It is cancelled: Payment failed: Your card was declined. Nothing is left to be done.", "good", ""),
+    (out_of_stock, r"It is cancelled: Out of stock: .+ 37.38 GBP was given back. Nothing is left", "good", ""),
+    (cancelled_while_the_gateway_is_asked, "Whether its payment was taken isn't known yet", "waiting", "by itself"),
+    (confirmed, "It is confirmed, and waits to be dispatched.", "waiting", "Dispatch its shipment"),
+    (shipped, "It is shipped, and waits to be delivered.", "waiting", "Mark its shipment as delivered"),
+    (delivered, "It is delivered. Nothing is left to be done.", "good", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("situation", "sentence", "look", "helps"), SITUATIONS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_an_order_says_why_it_isnt_finished(
+    situation: Callable[[], None], sentence: str, look: str, helps: str
+) -> None:
+    situation()
+    told = why()
+    assert re.search(sentence, told.sentence), told.sentence
+    assert (told.look, told.finished) == (look, look == "good")
+    assert helps in told.helps
+    assert bool(told.helps) is bool(helps)
+
+
+def test_the_error_itself_is_for_those_who_may_see_personal_data() -> None:
+    the_gateway_failed_each_time()
+    assert "Back at ten" not in why().sentence
+    assert "Last error: GatewayDown: Back at ten" in why(with_personal_data=True).sentence
+
+
+def _until(effect: str, *, perform: bool = True) -> None:
+    """Let everybody do their work, until an effect has asked, or has been asked to ask; what follows isn't heard."""
+    asked = subscription_named(effect)
+    while not Delivery.objects.filter(subscription=effect).exists():
+        list(relay_all())
+        for each in subscriptions():
+            for partition in range(each.partitions):
+                advance(each, partition)
+    if perform:
+        perform_due(asked, budget=60)  # type: ignore[arg-type]
+        list(relay_all())
+
+
+def _advance_all_but(name: str) -> None:
+    for _ in range(3):
+        list(relay_all())
+        for each in subscriptions():
+            for partition in range(each.partitions):
+                while each.name != name and advance(each, partition):
+                    pass
