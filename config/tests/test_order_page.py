@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -86,8 +86,8 @@ def text(answer: Any) -> str:
 
 
 def act(client: Client, name: str, **fields: str) -> HttpResponse:
-    answer: Any = client.post(reverse(f"dashboard:{name}", args=[ORDER]), {"next": PAGES["order"], **fields})
-    return answer
+    answer = client.post(reverse(f"dashboard:{name}", args=[ORDER]), {"next": PAGES["order"], **fields})
+    return cast(HttpResponse, answer)
 
 
 def status() -> str:

@@ -13,8 +13,10 @@ ACTS = {
     "eventing.resume_sagainstance",
     "inventory.change_stocklevel",
     "orders.add_ordersummary",
+    "orders.cancel_order",
     "orders.change_ordersummary",
     "orders.return_items",
+    "shipping.dispatch_shipment",
 }
 LOOKS = {
     "eventing.view_storedevent",

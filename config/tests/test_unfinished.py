@@ -51,7 +51,7 @@ def why(*, with_personal_data: bool = False) -> Why:
 
 
 def an_hour_ago(*, of: type[Checkpoint | OutboxEntry | Delivery], field: str) -> None:
-    of.objects.update(**{field: timezone.now() - timedelta(hours=1)})  # type: ignore[attr-defined]
+    of.objects.update(**{field: timezone.now() - timedelta(hours=1)})
 
 
 def placed_and_not_relayed() -> None:
