@@ -68,14 +68,18 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def page_as(stack: Stack, browser: Browser) -> Iterator[PageOf]:
-    """Opens a page as somebody of a role, or as nobody; keywords are those of Playwright's `new_context`."""
+    """Opens a page as somebody of a role, or as nobody; keywords are those of Playwright's `new_context`. No page may
+    fail in its script, or ask for anything from elsewhere."""
     contexts = []
+    wrong: list[str] = []
 
     def open_page(role: str = "", path: str = "/admin/", **options: Any) -> Page:
         context = browser.new_context(
             base_url=stack.address, viewport={"width": 1400, "height": 900}, reduced_motion="reduce", **options
         )
         contexts.append(context)
+        context.on("weberror", lambda error: wrong.append(str(error.error)))
+        context.on("request", lambda asked: asked.url.startswith((stack.address, "data:")) or wrong.append(asked.url))
         page = context.new_page()
         if role:
             page.goto("/admin/login/")
@@ -89,6 +93,7 @@ def page_as(stack: Stack, browser: Browser) -> Iterator[PageOf]:
     yield open_page
     for context in contexts:
         context.close()
+    assert not wrong
 
 
 @pytest.fixture

@@ -26,11 +26,27 @@ def test_a_page_can_be_read_without_a_script(stack: Stack, page_as: PageOf, path
     assert page.locator("#content").is_visible()
 
 
-def test_nothing_is_fetched_from_elsewhere(stack: Stack, page_as: PageOf) -> None:
-    page = page_as("viewer")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto("/admin/")
-    page.wait_for_load_state("networkidle")
-    assert asked
-    assert all(url.startswith((stack.address, "data:")) for url in asked), asked
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_way_in_is_accessible(page_as: PageOf, theme: str) -> None:
+    page = page_as("", "/admin/login/", color_scheme=theme)
+    axe_clean(page)
+    page.get_by_role("button", name="Theme").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="System")).to_be_visible()
+    axe_clean(page)
+
+
+LISTS = [
+    "eventing/storedevent",
+    "eventing/logentry",
+    "payments/gatewayentry",
+    "shipping/shipmentsummary",
+    "admin/logentry",
+]
+
+
+@pytest.mark.parametrize("name", [*LISTS, "auth/user", "auth/user/add", "auth/group", "knox/authtoken"])
+def test_what_administrators_see_is_accessible(page_as: PageOf, place: Placer, name: str) -> None:
+    place()
+    axe_clean(page_as("administrator", f"/admin/{name}/"))
+    axe_clean(page_as("administrator", f"/admin/{name}/", color_scheme="dark"))
