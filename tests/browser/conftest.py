@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import APIRequestContext, Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import APIRequestContext, Browser, Page, Playwright, Request, sync_playwright
 
 from config.stack import MEMBERS, Stack
 from tests.conftest import stacks
@@ -73,13 +73,17 @@ def page_as(stack: Stack, browser: Browser) -> Iterator[PageOf]:
     contexts = []
     wrong: list[str] = []
 
+    def check(asked: Request) -> None:
+        if not asked.url.startswith((stack.address, "data:")):
+            wrong.append(f"asks for {asked.url}")
+
     def open_page(role: str = "", path: str = "/admin/", **options: Any) -> Page:
         context = browser.new_context(
             base_url=stack.address, viewport={"width": 1400, "height": 900}, reduced_motion="reduce", **options
         )
         contexts.append(context)
         context.on("weberror", lambda error: wrong.append(str(error.error)))
-        context.on("request", lambda asked: asked.url.startswith((stack.address, "data:")) or wrong.append(asked.url))
+        context.on("request", check)
         page = context.new_page()
         if role:
             page.goto("/admin/login/")
