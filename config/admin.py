@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -9,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin as KnoxTokenAdmin
 from knox.models import AuthToken
@@ -17,8 +18,22 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from eventing.admin import ReadOnlyAdmin
+from orders.admin import OrderSummaryAdmin
+from orders.models import OrderSummary
+from shipping.models import ShipmentSummary
 
-admin.site.unregister([User, Group, AuthToken])
+admin.site.unregister([User, Group, AuthToken, OrderSummary])
+
+
+@admin.register(OrderSummary)
+class OrdersAdmin(OrderSummaryAdmin):
+    """Orders are found by their tracking numbers too, which only shipping knows."""
+
+    search_help_text = "Id, reference, customer, e-mail, SKU or tracking number"
+
+    def searches(self, request: HttpRequest, term: str) -> Iterator[Q]:
+        yield from super().searches(request, term)
+        yield Q(pk__in=ShipmentSummary.objects.filter(tracking_number=term).values("order_id"))
 
 
 @admin.register(User)

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from unfold.decorators import display
 
 from eventing.admin import ReadOnlyAdmin
-from shipping.models import Consignment, ShipmentSummary
+from shipping.models import Consignment, ShipmentSummary, Status
+
+LOOKS = {Status.REQUESTED: "warning", Status.CREATED: "info", Status.CANCELLED: "danger"} | dict.fromkeys(
+    (Status.DISPATCHED, Status.DELIVERED), "success"
+)
 
 
 @admin.register(ShipmentSummary)
 class ShipmentSummaryAdmin(ReadOnlyAdmin):
-    list_display = ("shipment_id", "order_id", "status", "tracking_number", "requested_at")
-    list_filter = ("status",)
+    list_display = ("shipment_id", "shown_status", "tracking_number", "order_id", "requested_at")
+    list_filter = ("status", "requested_at")
+    list_per_page = 50
+    ordering = ("-requested_at", "shipment_id")
     search_fields = ("=shipment_id", "=order_id", "=tracking_number")
+    search_help_text = "Shipment, order or tracking number, each in full"
+    page = "dashboard:shipment"
+
+    @display(description="Status", ordering="status", label=LOOKS)
+    def shown_status(self, shipment: ShipmentSummary) -> str:
+        return shipment.status
 
 
 @admin.register(Consignment)
