@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -26,7 +26,7 @@ class Bounded(Paginator):  # type: ignore[type-arg] # generic for type checkers 
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list.order_by()[:MOST].count())
+        return cast(QuerySet[Any], self.object_list).order_by()[:MOST].count()
 
 
 class List(ChangeList):  # type: ignore[misc] # unfold has no types
