@@ -254,7 +254,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"OrderStatus": "orders.models.Status"},
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatus": "orders.models.Status",
+        "LetterState": "eventing.models.Delivery.State",
+        "OpenLetterState": "eventing.models.Delivery.OPEN",
+        "LetterJobState": "eventing.models.LetterJob.State",
+        "LetterOutcome": "eventing.models.JobLetter.State",
+    },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.problems.describe"],
 }
 DRF_STANDARDIZED_ERRORS = {

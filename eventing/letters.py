@@ -42,6 +42,7 @@ LEFT JOIN LATERAL (
 ) behind ON true
 WHERE letter.state IN ('waiting', 'dead') AND letter.signature <> ''
     AND (letter.state = 'dead' OR letter.error <> '')
+    AND (%(signatures)s::text[] IS NULL OR letter.signature = ANY(%(signatures)s))
 GROUP BY letter_group.signature
 ORDER BY dead DESC, letter_group.last_seen DESC
 """
@@ -109,11 +110,12 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str
 
 
-def groups(subject: str) -> list[Group]:
-    """The groups of open letters, those with most dead ones first. ``subject`` is the field of events that names what
-    an operator calls affected, such as ``order_id``."""
+def groups(subject: str, signatures: list[str] | None = None) -> list[Group]:
+    """The groups of open letters, all or those of these signatures, those with most dead ones first. ``subject`` is the
+    field of events that names what an operator calls affected, such as ``order_id``."""
     columns = Group.__struct_fields__
-    return [Group(**dict(zip(columns, row, strict=True))) for row in run(GROUPS, {"subject": subject})]
+    rows = run(GROUPS, {"subject": subject, "signatures": signatures})
+    return [Group(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def failures_of(letter: Delivery) -> list[Failure]:

@@ -83,6 +83,14 @@ def masked(document: Any) -> Any:
             return document
 
 
+def readable(documents: Sequence[Any], *, with_personal_data: bool) -> list[Any]:
+    """JSON data as somebody may read it: what is sealed is opened, or hidden. Raises Unsealable."""
+    if not with_personal_data:
+        return [masked(document) for document in documents]
+    texts = opened([msgspec.json.encode(document).decode() for document in documents])
+    return [msgspec.json.decode(text) for text in texts]
+
+
 @cache
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, Field]:
     """The personal fields of a class, by name."""

@@ -52,7 +52,7 @@ class ReminderShown(msgspec.Struct, frozen=True, kw_only=True):
 def history_of(saga: SagaInstance, *, with_personal_data: bool) -> list[StepShown]:
     """All steps, from the first; personal fields are hidden from those who may not see them."""
     steps = list(saga.history.order_by("number"))
-    told = _readable([[step.memory, step.commands] for step in steps], with_personal_data)
+    told = personal.readable([[step.memory, step.commands] for step in steps], with_personal_data=with_personal_data)
     shown, before = [], _at_first(saga)
     for step, (remembered, commands) in zip(steps, told, strict=True):
         memory = {name: value for name, value in remembered.items() if name not in ITS_OWN}
@@ -65,7 +65,7 @@ def history_of(saga: SagaInstance, *, with_personal_data: bool) -> list[StepShow
 
 def memory_of(saga: SagaInstance, *, with_personal_data: bool) -> dict[str, Any]:
     """What it remembers now."""
-    (remembered,) = _readable([saga.memory], with_personal_data)
+    (remembered,) = personal.readable([saga.memory], with_personal_data=with_personal_data)
     return {name: value for name, value in remembered.items() if name not in ITS_OWN}
 
 
@@ -82,13 +82,6 @@ def _at_first(saga: SagaInstance) -> dict[str, Any]:
     except UnknownSubscription:
         return {}
     return fields
-
-
-def _readable(documents: list[Any], with_personal_data: bool) -> list[Any]:
-    if not with_personal_data:
-        return [personal.masked(document) for document in documents]
-    texts = [msgspec.json.encode(document).decode() for document in documents]
-    return [msgspec.json.decode(text) for text in personal.opened(texts)]
 
 
 def _shown(step: SagaStep, memory: dict[str, Any], commands: list[Any], *, changed: list[str]) -> StepShown:

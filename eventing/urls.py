@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from eventing import replay_api, saga_api
+from eventing import letter_api, replay_api, saga_api, subscription_api
 
 urlpatterns = [
     path("sagas", saga_api.Sagas.as_view(), name="api-sagas"),
@@ -11,4 +11,19 @@ urlpatterns = [
     path("replays", replay_api.Replays.as_view(), name="api-replays"),
     path("replays/<int:replay_id>", replay_api.Replay.as_view(), name="api-replay"),
     path("replays/<int:replay_id>/<str:act>", replay_api.ReplayAct.as_view(), name="api-replay-act"),
+    path("letter-groups", letter_api.LetterGroups.as_view(), name="api-letter-groups"),
+    path("letter-groups/<str:signature>", letter_api.LetterGroup.as_view(), name="api-letter-group"),
+    path("letters", letter_api.Letters.as_view(), name="api-letters"),
+    path("letters/skip", letter_api.LettersSkip.as_view(), name="api-letters-skip"),
+    path("letters/<int:letter_id>", letter_api.Letter.as_view(), name="api-letter"),
+    path("letters/<int:letter_id>/retry", letter_api.LetterRetry.as_view(), name="api-letter-retry"),
+    path("letters/<int:letter_id>/retry-sequence", letter_api.SequenceRetry.as_view(), name="api-sequence-retry"),
+    path("letters/<int:letter_id>/skip", letter_api.LetterSkip.as_view(), name="api-letter-skip"),
+    path("letter-jobs", letter_api.Jobs.as_view(), name="api-letter-jobs"),
+    path("letter-jobs/<int:job_id>", letter_api.Job.as_view(), name="api-letter-job"),
+    path("letter-jobs/<int:job_id>/cancel", letter_api.JobCancel.as_view(), name="api-letter-job-cancel"),
+    path("letter-jobs/<int:job_id>/letters", letter_api.Outcomes.as_view(), name="api-letter-outcomes"),
+    path("subscriptions", subscription_api.Subscriptions.as_view(), name="api-subscriptions"),
+    path("subscriptions/<str:name>", subscription_api.Subscription.as_view(), name="api-subscription"),
+    path("subscriptions/<str:name>/<str:act>", subscription_api.SubscriptionAct.as_view(), name="api-subscription-act"),
 ]

@@ -165,11 +165,7 @@ class CancelJob(Act):
 
 def payload(event: StoredEvent, *, may_see: bool) -> str:
     """An event's fields as JSON to read; what is personal only for those who may see it."""
-    if may_see:
-        (text,) = personal.opened([msgspec.json.encode(event.data).decode()])
-        document = msgspec.json.decode(text)
-    else:
-        document = personal.masked(event.data)
+    (document,) = personal.readable([event.data], with_personal_data=may_see)
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
