@@ -15,6 +15,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
+from eventing.models import Delivery, LetterGroup, StoredEvent
 from eventing.testing import settle
 
 pytestmark = pytest.mark.django_db
@@ -27,10 +28,13 @@ RETURN = {"lines": [{"line": 1, "quantity": 1}], "reason": "Too many"}
 LIST_ITEM = {"sku": "71053", "description": "Lantern", "list_price": PRICE}
 RECEIVE = {"quantity": 1}
 REPLAY = {"projection": "orders.OrderSummaries"}
+REASON = {"reason": "A test"}
+GROUP = {"signature": "0123456789abcdef"}
 
 OPERATOR = [
     *("view_ordersummary", "add_ordersummary", "change_ordersummary", "return_items", "change_stocklevel"),
     *("view_sagainstance", "resume_sagainstance", "view_replay", "run_replay"),
+    *("view_delivery", "retry_delivery", "skip_delivery", "view_checkpoint", "pause_checkpoint"),
 ]
 WHO = ("nobody", "customer", "other customer", "operator", "administrator")
 
@@ -55,6 +59,22 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("POST", "replays", REPLAY, (401, 403, 403, 201, 201)),
     ("GET", "replays/<int:replay_id>", None, (401, 403, 403, 200, 200)),
     ("POST", "replays/<int:replay_id>/<str:act>", None, (401, 403, 403, 200, 200)),
+    ("GET", "letter-groups", None, (401, 403, 403, 200, 200)),
+    ("GET", "letter-groups/<str:signature>", None, (401, 403, 403, 200, 200)),
+    ("GET", "letters", None, (401, 403, 403, 200, 200)),
+    ("GET", "letters/<int:letter_id>", None, (401, 403, 403, 200, 200)),
+    ("POST", "letters/<int:letter_id>/retry", None, (401, 403, 403, 200, 200)),
+    ("POST", "letters/<int:letter_id>/retry-sequence", None, (401, 403, 403, 200, 200)),
+    ("POST", "letters/<int:letter_id>/skip", REASON, (401, 403, 403, 200, 200)),
+    ("POST", "letters/skip", {**GROUP, **REASON}, (401, 403, 403, 200, 200)),
+    ("GET", "letter-jobs", None, (401, 403, 403, 200, 200)),
+    ("POST", "letter-jobs", GROUP, (401, 403, 403, 201, 201)),
+    ("GET", "letter-jobs/<int:job_id>", None, (401, 403, 403, 200, 200)),
+    ("POST", "letter-jobs/<int:job_id>/cancel", None, (401, 403, 403, 200, 200)),
+    ("GET", "letter-jobs/<int:job_id>/letters", None, (401, 403, 403, 200, 200)),
+    ("GET", "subscriptions", None, (401, 403, 403, 200, 200)),
+    ("GET", "subscriptions/<str:name>", None, (401, 403, 403, 200, 200)),
+    ("POST", "subscriptions/<str:name>/<str:act>", None, (401, 403, 403, 200, 200)),
     ("GET", "schema", None, (200, 200, 200, 200, 200)),
     ("GET", "docs", None, (200, 200, 200, 200, 200)),
 ]
@@ -91,6 +111,12 @@ def test_everybody_gets_what_the_table_says(
         replay = clients["administrator"].post("/api/v1/replays", REPLAY).json()
         path = path.replace("<int:replay_id>/<str:act>", f"{replay['id']}/cancel")
         path = path.replace("<int:replay_id>", str(replay["id"]))
+    if route.startswith("letter"):
+        path = path.replace("<str:signature>", GROUP["signature"]).replace("<int:letter_id>", str(_dead_letter()))
+    if "<int:job_id>" in route:
+        job = clients["administrator"].post("/api/v1/letter-jobs", GROUP).json()
+        path = path.replace("<int:job_id>", str(job["id"]))
+    path = path.replace("<str:name>", "orders.OrderSummaries").replace("<str:act>", "pause")
 
     answer = clients[who].generic(method, f"/api/v1/{path}", _json(body), content_type="application/json")
     assert answer.status_code == expected[WHO.index(who)]
@@ -173,6 +199,21 @@ def test_an_order_is_shown_and_can_not_be_changed_or_deleted(
     assert order["order_id"] in administrator.get(page).content.decode()
     assert administrator.post(page, {"status": "delivered"}).status_code == 403
     assert administrator.post(page.replace("change", "delete"), {"post": "yes"}).status_code == 403
+
+
+def _dead_letter() -> int:
+    """The number of a letter of a group."""
+    group = LetterGroup.objects.create(**GROUP, subscription="payments.charge", event_type="orders.order_placed")
+    letter = Delivery.objects.create(
+        subscription=group.subscription,
+        partition=0,
+        sequence="a sequence",
+        event=StoredEvent.objects.earliest("recorded_at"),
+        position=1,
+        state="dead",
+        signature=group.signature,
+    )
+    return letter.pk
 
 
 def _listed(client: APIClient) -> set[str]:

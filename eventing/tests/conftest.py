@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,7 +16,10 @@ from django.conf import settings
 from django.db import connection
 from redis import Redis
 
+from eventing.advance import advance, retry_due
+from eventing.subscriptions import Subscription, subscription_named
 from eventing.tests.bank import effects, projections
+from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
 
 Program = Callable[..., "subprocess.Popen[str]"]
 InThreads = Callable[..., list[Any]]
@@ -112,6 +116,38 @@ def bank_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test changes of the bank is put back."""
     monkeypatch.setattr(projections, "poisoned", projections.poisoned)
     monkeypatch.setattr(effects, "post", effects.post)
+
+
+@pytest.fixture
+def balances() -> Subscription:
+    return subscription_named("eventing.Balances")
+
+
+@pytest.fixture
+def poison(balances: Subscription) -> Callable[[int], list[UUID]]:
+    """Lets so many accounts be paid what can't be digested, with a payment behind it, until all of these are dead."""
+
+    def make(accounts: int) -> list[UUID]:
+        opened = [opens_account() for _ in range(accounts)]
+        for account in opened:
+            pays_in(account, projections.POISON, 2)
+        everything_is_relayed()
+        settled(balances)
+        return opened
+
+    return make
+
+
+@pytest.fixture
+def antidote(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Mends the cause."""
+    return lambda: monkeypatch.setattr(projections, "poisoned", False)
+
+
+def settled(subscription: Subscription) -> None:
+    """All that can be done by itself is done."""
+    while advance(subscription, 0) or retry_due(subscription, 0):
+        pass
 
 
 def database_url(database: str = "") -> str:

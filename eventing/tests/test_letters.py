@@ -12,56 +12,23 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 
 from eventing import audit, letter_jobs, letters, replay
-from eventing.advance import advance, retry_due
 from eventing.domain import Rejected
 from eventing.letters import Filter
 from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob
 from eventing.projections import ProjectionSubscription
 from eventing.signature import normalised, signature_of
-from eventing.subscriptions import Subscription, subscription_named
+from eventing.subscriptions import Subscription
 from eventing.tests.bank import projections
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
 from eventing.tests.bank.projections import POISON
-from eventing.tests.conftest import InThreads
+from eventing.tests.conftest import InThreads, settled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def balances() -> Subscription:
-    return subscription_named("eventing.Balances")
-
-
-@pytest.fixture
 def clerk() -> User:
     return User.objects.create_user("clerk")
-
-
-@pytest.fixture
-def poison(balances: Subscription) -> Callable[[int], list[UUID]]:
-    """Lets so many accounts be paid what can't be digested, with a payment behind it, until all of these are dead."""
-
-    def make(accounts: int) -> list[UUID]:
-        opened = [opens_account() for _ in range(accounts)]
-        for account in opened:
-            pays_in(account, POISON, 2)
-        everything_is_relayed()
-        settled(balances)
-        return opened
-
-    return make
-
-
-@pytest.fixture
-def antidote(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Mends the cause."""
-    return lambda: monkeypatch.setattr(projections, "poisoned", False)
-
-
-def settled(subscription: Subscription) -> None:
-    """All that can be done by itself is done."""
-    while advance(subscription, 0) or retry_due(subscription, 0):
-        pass
 
 
 def states() -> dict[str, int]:
