@@ -25,7 +25,7 @@ from tests.waiting import eventually
 PICTURES = ROOT / "docs" / "screenshots"
 VIEWPORT = ViewportSize(width=1280, height=800)
 TALLEST = 1600  # pixels of a page that a picture shows
-SOLD, FAILING = 20, 9  # orders before the gateway fails, and while it does
+SOLD, FAILING = 20, 7  # orders before the gateway fails, and while it does
 PRICE = {"amount": 255, "currency": "GBP"}
 SKU = "85123A"
 SETTINGS = {"EVENTING_BACKOFF_SECONDS": "0.05", "EVENTING_BACKOFF_CAP_SECONDS": "0.2", "EVENTING_ATTEMPTS": "3"}
