@@ -49,14 +49,15 @@ ORDER BY recorded_at, id LIMIT %(limit)s
 """
 
 # Stock's events of an order. Their streams are the articles', which have those of all orders; but they were appended
-# together with the reservation's, so their positions are close.
+# together with the reservation's, so their positions are close. OFFSET keeps the planner from looking for an order's
+# events in the whole table, which has no index on what is in them, rather than at those few.
 STOCK = f"""
 SELECT {RECORD_COLUMNS}, position
 FROM (
     SELECT DISTINCT position, event_id FROM unnest(%(positions)s::bigint[]) AS step
     JOIN eventing_log ON position BETWEEN step - %(near)s AND step + %(near)s AND type = ANY(%(types)s)
 ) AS beside
-JOIN eventing_event ON id = event_id
+CROSS JOIN LATERAL (SELECT * FROM eventing_event WHERE id = beside.event_id OFFSET 0) AS event
 WHERE data ->> 'order_id' = %(order_id)s
 ORDER BY position LIMIT %(limit)s
 """

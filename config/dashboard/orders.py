@@ -222,6 +222,7 @@ def _fields(order: OrderSummary, told: list[Record], version: int, personal: boo
 
 def _readable(order: OrderSummary, personal: bool) -> dict[str, str]:
     times = ("placed_at", "confirmed_at", "shipped_at", "delivered_at", "cancelled_at", "buyer_forgotten_at")
+    contact = list(_contact(order, personal).values())
     money = {"Total": order.total_minor, "Refunded for returns": order.refunded_minor}
     return {
         "Status": order.status,
@@ -230,7 +231,7 @@ def _readable(order: OrderSummary, personal: bool) -> dict[str, str]:
         "Units that came back": f"{order.returned_units:,}",
         "Reference": order.reference,
         "Customer": str(order.customer_id or "a guest"),
-        "Contact": ", ".join(_contact(order, personal).values()),
+        "Contact": ", ".join(contact) if personal else HIDDEN if contact else "",
         "Reason of the cancellation": order.cancellation_reason,
         **{
             name.removesuffix("_at").replace("_", " ").capitalize() + " at": f"{at:%Y-%m-%d %H:%M:%S %Z}"

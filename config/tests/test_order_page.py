@@ -14,11 +14,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from config.dashboard.history import EVENTS, MOST, NEAR, STOCK, STOCK_TYPES
 from eventing import audit
 from eventing.contact import Contact
 from eventing.context import acting
 from eventing.handlers import dispatch
 from eventing.models import Delivery
+from eventing.statements import run
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder, ReturnItems, ReturnLine
@@ -353,3 +355,17 @@ def test_an_article_tells_who_reserved_it_page_by_page(viewer: Client) -> None:
     assert [each.record.version for each in older.context["history"]] == list(range(13, 0, -1))
     assert older.context["older"] == 0
     assert viewer.get(PAGES["stock-item"], {"before": "x"}).status_code == 404
+
+
+def test_no_part_of_a_history_goes_through_all_events() -> None:
+    named = {"categories": ["order"], "ids": [str(ORDER)], "limit": MOST}
+    near = {"positions": [1], "near": NEAR, "types": STOCK_TYPES, "order_id": str(ORDER), "limit": MOST}
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    for statement, asked, index in (
+        (EVENTS, named, "eventing_event_stream_version"),
+        (STOCK, near, "eventing_event_pkey"),
+    ):
+        plan = "\n".join(line for (line,) in run(f"EXPLAIN {statement}", asked))
+        assert f"using {index}" in plan, plan
+        assert "Seq Scan" not in plan, plan
