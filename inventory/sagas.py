@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventing.domain import Command, CommandRejected, Event, Saga
+from eventing.domain import Command, CommandRejected, Event, Resumed, Saga
 from eventing.sagas import saga
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.events import (
@@ -39,6 +39,7 @@ class OrderStock(Saga):
         | InventoryReserved
         | InventoryReservationFailed
         | ReservationReleased
+        | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
@@ -58,11 +59,18 @@ class OrderStock(Saga):
             case InventoryReservationFailed() | ReservationReleased():
                 self.state = "COMPENSATED"
             case OrderCancelled() if self.state in ("INVENTORY_PENDING", "COMPLETED"):
-                self.state = "COMPENSATING"
-                yield ReleaseReservation(order_id=self.id)
+                yield from self._let_go()
+            case Resumed() if self.state == "FAILED":
+                yield from self._let_go()
+            case Resumed():
+                pass  # it awaits an event, which comes by itself
             case OrderCancelled():
                 self.state = "COMPENSATED"
             case CommandRejected(command=ReserveInventory()):
                 self.state, self.reason = "COMPENSATED", event.reason
             case CommandRejected():
                 self.state, self.reason = "FAILED", f"{type(event.command).__name__} was refused: {event.reason}"
+
+    def _let_go(self) -> Iterator[Command]:
+        self.state = "COMPENSATING"
+        yield ReleaseReservation(order_id=self.id)

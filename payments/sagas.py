@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventing.domain import Command, CommandRejected, Event, Saga
+from eventing.domain import Command, CommandRejected, Event, Resumed, Saga
 from eventing.sagas import saga
 from orders.events import Fulfilment, OrderCancelled, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment, payment_of
@@ -29,7 +29,13 @@ class OrderPayment(Saga):
 
     def react(
         self,
-        event: OrderPlaced | OrderCancelled | PaymentCompleted | PaymentFailed | PaymentRefunded | CommandRejected,
+        event: OrderPlaced
+        | OrderCancelled
+        | PaymentCompleted
+        | PaymentFailed
+        | PaymentRefunded
+        | Resumed
+        | CommandRejected,
     ) -> Iterator[Command]:
         match event:
             case OrderPlaced():
@@ -49,6 +55,10 @@ class OrderPayment(Saga):
                 self.state = "COMPENSATED"
             case PaymentRefunded():
                 pass  # a part, for goods that came back
+            case Resumed() if self.state == "FAILED":
+                yield from self._give_back()
+            case Resumed():
+                pass  # it awaits an answer, which comes by itself
             case CommandRejected(command=ProcessPayment()):
                 self.state, self.reason = "COMPENSATED", event.reason
             case CommandRejected():

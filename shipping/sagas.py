@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Event, Personal, Saga
+from eventing.domain import Command, CommandRejected, Event, Personal, Resumed, Saga
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
 from inventory.events import InventoryReserved
@@ -38,6 +38,7 @@ class OrderShipment(Saga):
         | InventoryReserved
         | ShipmentCreated
         | ShipmentCancelled
+        | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
@@ -62,8 +63,11 @@ class OrderShipment(Saga):
             case ShipmentCancelled():
                 self.state = "COMPENSATED"
             case OrderCancelled() if self.state in ("SHIPPING_PENDING", "COMPLETED"):
-                self.state = "COMPENSATING"
-                yield CancelShipment(shipment_id=shipment_of(self.id))
+                yield from self._cancel()
+            case Resumed() if self.state == "FAILED":
+                yield from self._cancel()
+            case Resumed():
+                pass  # it awaits an event, which comes by itself
             case OrderCancelled():
                 self.state, self.recipient = "COMPENSATED", None
             case BuyerForgotten():
@@ -72,6 +76,10 @@ class OrderShipment(Saga):
                 self.state, self.reason = "COMPENSATED", event.reason
             case CommandRejected():
                 self.state, self.reason = "FAILED", f"{type(event.command).__name__} was refused: {event.reason}"
+
+    def _cancel(self) -> Iterator[Command]:
+        self.state = "COMPENSATING"
+        yield CancelShipment(shipment_id=shipment_of(self.id))
 
 
 @saga(partitions=1)

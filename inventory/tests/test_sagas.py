@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventing.domain import Command, CommandRejected
+from eventing.domain import Command, CommandRejected, Resumed
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.sagas import OrderStock
 from tests.builders import CANCELLED, ORDER, OUT_OF_STOCK, PAID, PLACED, RELEASED, RESERVED, WANTED
@@ -43,3 +43,9 @@ def test_of_stock_that_is_missing_nothing_is_let_go_of() -> None:
 def test_a_release_that_is_refused_is_left_to_a_person() -> None:
     refused = CommandRejected(command=RELEASE, reason="No.")
     assert story(PLACED, PAID, RESERVED, CANCELLED, refused) == ([], "FAILED")
+
+
+def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
+    refused = CommandRejected(command=RELEASE, reason="No.")
+    assert story(PLACED, PAID, RESERVED, CANCELLED, refused, Resumed()) == ([RELEASE], "COMPENSATING")
+    assert story(PLACED, PAID, RESERVED, CANCELLED, Resumed()) == ([], "COMPENSATING")

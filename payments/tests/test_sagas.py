@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from eventing.domain import Command, CommandRejected
+from eventing.domain import Command, CommandRejected, Resumed
 from orders.events import Fulfilment
 from payments.commands import ProcessPayment, RefundPayment
 from payments.sagas import OrderPayment
@@ -45,3 +45,9 @@ def test_of_a_declined_payment_nothing_is_given_back() -> None:
 def test_a_refund_that_is_refused_is_left_to_a_person() -> None:
     refused = CommandRejected(command=REFUND, reason="No.")
     assert story(PLACED, PAID, CANCELLED, refused) == ([], "FAILED")
+
+
+def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
+    refused = CommandRejected(command=REFUND, reason="No.")
+    assert story(PLACED, PAID, CANCELLED, refused, Resumed()) == ([REFUND], "COMPENSATING")
+    assert story(PLACED, PAID, CANCELLED, Resumed()) == ([], "COMPENSATING")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected
+from eventing.domain import Command, CommandRejected, Resumed
 from orders.events import BuyerForgotten
 from shipping.commands import CancelShipment, CreateShipment
 from shipping.sagas import OrderShipment
@@ -67,3 +67,9 @@ def test_a_parcel_is_cancelled_with_its_order() -> None:
 def test_a_cancellation_that_is_refused_is_left_to_a_person() -> None:
     refused = CommandRejected(command=CANCEL, reason="No.")
     assert story(PLACED, RESERVED, CANCELLED, refused) == ([], "FAILED")
+
+
+def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
+    refused = CommandRejected(command=CANCEL, reason="No.")
+    assert story(PLACED, RESERVED, CANCELLED, refused, Resumed()) == ([CANCEL], "COMPENSATING")
+    assert story(PLACED, RESERVED, CANCELLED, Resumed()) == ([], "COMPENSATING")
