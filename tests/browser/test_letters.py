@@ -110,3 +110,24 @@ def test_a_viewer_reads_letters_and_sees_why_nothing_can_be_done(outage: None, p
     for button in ("Retry one first", "Retry all 1 gradually", "Skip all 1"):
         expect(page.get_by_role("button", name=button)).to_be_disabled()
     expect(page.get_by_text("Takes the permission eventing.retry_delivery.").first).to_be_visible()
+
+
+def test_a_refresh_takes_neither_what_was_written_nor_where_the_keyboard_is(
+    outage: None, page_as: PageOf, place: Placer
+) -> None:
+    place()
+    page = page_as("operator")
+    assert eventually(lambda: dead(page) == 1, seconds=60)
+    page.get_by_role("link", name="payments.gateway.GatewayDown").click()
+    page.get_by_label("Reason").fill("It was a drill.")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("button", name="Skip all 1")
+    expect(skip).to_be_focused()
+    for _ in range(2):
+        with page.expect_response(lambda answer: "signature=" in answer.url):
+            pass  # it refreshes by itself
+    expect(page.locator("[data-updated]")).not_to_have_text("just now")
+    expect(page.get_by_label("Reason")).to_have_value("It was a drill.")
+    expect(skip).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 skipped; the next of their sequences go on.")).to_be_visible()

@@ -34,13 +34,24 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = label; }, 1500);
 });
 
-// A refresh brings the same parts again: those that were opened stay open.
+// A refresh brings the same parts again: those that were opened stay open, what was written stays written, and the
+// keyboard stays where it was.
 let opened = new Set();
+let written = new Map();
+let focused = "";
+const nameOf = (part) =>
+  [part.tagName, part.name, part.id || part.href || part.form?.action || part.textContent.trim()].join(" ");
+const texts = () => [...document.querySelectorAll("#live :is(input[type=text], textarea)")];
+const reachable = () => [...document.querySelectorAll("#live :is(a, button, input, select, summary, textarea, [tabindex])")];
 document.addEventListener("htmx:beforeSwap", () => {
   opened = new Set([...document.querySelectorAll("#live details[open][id]")].map((each) => each.id));
+  written = new Map(texts().map((each) => [nameOf(each), each.value]));
+  focused = document.activeElement?.closest("#live") ? nameOf(document.activeElement) : "";
 });
 document.addEventListener("htmx:afterSwap", () => {
   for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  for (const text of texts()) text.value = written.get(nameOf(text)) ?? text.value;
+  if (focused) reachable().find((each) => nameOf(each) === focused)?.focus({ preventScroll: true });
   for (const button of document.querySelectorAll("#live [data-copy]")) button.hidden = false;
   for (const time of document.querySelectorAll("[data-updated]")) time.textContent = new Date().toLocaleTimeString();
 });
