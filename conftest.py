@@ -7,6 +7,17 @@ from django.db import connection
 
 from eventing import recent
 
+WITHOUT_TRIGGERS = "SET session_replication_role = replica"
+WITH_TRIGGERS = "SET session_replication_role = origin"
+# Read models that a replay builds or keeps are no tables that Django knows.
+DROP_COPIES = """
+DO $$ DECLARE copy name; BEGIN
+    FOR copy IN SELECT nspname FROM pg_namespace WHERE nspname ~ '^(replay|previous)_' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', copy);
+    END LOOP;
+END $$
+"""
+
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> None:
@@ -14,7 +25,7 @@ def django_db_setup(django_db_setup: None) -> None:
     flush = connection.ops.execute_sql_flush
 
     def flush_without_triggers(sql_list: Iterable[str]) -> None:
-        flush(["SET session_replication_role = replica", *sql_list, "SET session_replication_role = origin"])
+        flush([WITHOUT_TRIGGERS, *sql_list, WITH_TRIGGERS, DROP_COPIES])
 
     connection.ops.execute_sql_flush = flush_without_triggers  # type: ignore[method-assign]
 

@@ -60,7 +60,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
         return List
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        row = self.get_object(request, unquote(object_id)) if self.page else None
+        row = self.get_object(request, unquote(object_id)) if self.page and request.method == "GET" else None
         if row is not None and (page := self.page_of(row)):
             return HttpResponseRedirect(page)
         answer: HttpResponse = super().change_view(request, object_id, *args, **kwargs)

@@ -196,7 +196,7 @@ def test_an_order_is_shown_and_can_not_be_changed_or_deleted(
     settle()
     page = f"/admin/orders/ordersummary/{order['order_id']}/change/"
 
-    assert order["order_id"] in administrator.get(page).content.decode()
+    assert order["order_id"] in administrator.get(page, follow=True).content.decode()
     assert administrator.post(page, {"status": "delivered"}).status_code == 403
     assert administrator.post(page.replace("change", "delete"), {"post": "yes"}).status_code == 403
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 from rest_framework.test import APIClient
 
 from eventing import audit, replay
@@ -17,8 +15,8 @@ from eventing.advance import advance
 from eventing.contact import Contact
 from eventing.handlers import dispatch
 from eventing.models import Delivery, SagaInstance
+from eventing.projections import ProjectionSubscription
 from eventing.relay import relay_all
-from eventing.shadows import previous_of, shadow_of
 from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
@@ -52,12 +50,8 @@ def administrator() -> APIClient:
 
 
 @pytest.fixture
-def summaries() -> Iterator[Any]:
-    found = replay.projection_named("orders.OrderSummaries")
-    yield found
-    for shadow in (shadow_of(found), previous_of(found)):
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA IF EXISTS {shadow.schema} CASCADE")
+def summaries() -> ProjectionSubscription:
+    return replay.projection_named("orders.OrderSummaries")
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from django.db import connection
 from redis import Redis
 
 from eventing.advance import advance, retry_due
-from eventing.subscriptions import Subscription, subscription_named
+from eventing.projections import ProjectionSubscription
+from eventing.replay import projection_named
+from eventing.subscriptions import Subscription
 from eventing.tests.bank import effects, projections
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
 
@@ -119,8 +121,8 @@ def bank_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def balances() -> Subscription:
-    return subscription_named("eventing.Balances")
+def balances() -> ProjectionSubscription:
+    return projection_named("eventing.Balances")
 
 
 @pytest.fixture

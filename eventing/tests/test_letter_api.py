@@ -236,7 +236,10 @@ def test_a_job_is_cancelled_once(clerk: APIClient, balances: Subscription, poiso
     address = clerk.post(JOBS, {"subscription": balances.name})["Location"]
     assert clerk.post(f"{address}/cancel").json()["state"] == "cancelled"
     again = clerk.post(f"{address}/cancel")
-    assert (again.status_code, again.json()["detail"]) == (409, f"Job {address[-1]} has ended: it's cancelled.")
+    assert (again.status_code, again.json()["detail"]) == (
+        409,
+        f"Job {address.rsplit('/', 1)[1]} has ended: it's cancelled.",
+    )
     assert [told["act"] for _, told in noted()] == ["began to retry", "cancelled"]
 
 

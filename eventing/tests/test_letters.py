@@ -10,18 +10,22 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 
-from eventing import audit, letter_jobs, letters, replay
+from eventing import audit, deliveries, letter_jobs, letters, replay
+from eventing.advance import advance
 from eventing.domain import Rejected
+from eventing.effects import EffectSubscription, perform_due
 from eventing.letters import Filter
 from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob
 from eventing.projections import ProjectionSubscription
 from eventing.signature import normalised, signature_of
-from eventing.subscriptions import Subscription
-from eventing.tests.bank import projections
-from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
+from eventing.subscriptions import Subscription, subscription_named
+from eventing.tests.bank import effects, projections
+from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in
 from eventing.tests.bank.projections import POISON
-from eventing.tests.conftest import InThreads, settled
+from eventing.tests.conftest import InThreads, Program, settled
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -286,6 +290,57 @@ def test_whoever_tends_at_the_same_time_lets_no_wave_go_twice(
     job.refresh_from_db()
     assert wave_sizes(job) == [1, 2, 5]
     assert JobLetter.objects.filter(state="succeeded").count() == 8
+
+
+def test_a_worker_that_is_killed_at_a_letter_of_a_job_only_holds_the_job_up(clerk: User, program: Program) -> None:
+    farewell = subscription_named("eventing.farewell")
+    assert isinstance(farewell, EffectSubscription)
+
+    def fail(event: Any, delivery: Any) -> None:
+        raise ValueError("The post office is closed.")
+
+    effects.post = fail
+    for _ in range(3):
+        closes_account(opens_account())
+    everything_is_relayed()
+    while advance(farewell, 0) or perform_due(farewell, budget=10):
+        pass
+    assert states() == {"dead": 3}
+
+    job = letter_jobs.start(Filter(subscription=farewell.name), who=clerk)
+    worker = program("eventing.tests.bank", "post_slowly", EVENTING_LEASE_SECONDS="1")
+    assert worker.stdout
+    assert worker.stdout.readline() == "posting\n"
+    worker.kill()
+    worker.wait()
+    letter_jobs.tend()
+    assert letter_jobs.progress(job).released == 1
+    assert letter_jobs.progress(job).waiting == 2
+
+    effects.post = lambda event, delivery: None
+
+    def ended() -> bool:
+        perform_due(farewell, budget=0)
+        letter_jobs.tend()
+        return not LetterJob.objects.filter(state="running").exists()
+
+    assert eventually(ended)
+    assert (wave_sizes(LetterJob.objects.get()), letter_jobs.progress(job).succeeded) == ([1, 2], 3)
+
+
+def test_a_letter_that_kills_every_worker_has_failed_again(
+    balances: Subscription, poison: Callable[[int], list[UUID]], clerk: User
+) -> None:
+    poison(2)
+    job = letter_jobs.start(Filter(subscription=balances.name), who=clerk)
+    for _ in range(balances.attempts):
+        assert deliveries.claim(balances)  # and the worker that took it dies
+        letter_jobs.tend()
+        assert letter_jobs.progress(job).released == 1
+        Delivery.objects.filter(state="waiting", attempts__gt=0).update(due_at=Now())  # its lease is over
+    job = driven(job, balances)
+    assert (job.state, letter_jobs.progress(job).failed, letter_jobs.progress(job).waiting) == ("stopped", 1, 1)
+    assert "never ended" in Delivery.objects.filter(state="dead").earliest("position").error
 
 
 def test_a_job_about_nothing_or_with_a_senseless_tolerance_is_refused(

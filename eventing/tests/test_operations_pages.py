@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -17,8 +15,7 @@ from eventing import audit, checkpoints, replay
 from eventing.models import Checkpoint, Delivery, RelayFailure, Replay, SagaInstance, SagaStep, Timer
 from eventing.projections import ProjectionSubscription
 from eventing.relay import relay_all
-from eventing.replay import projection_named, work_on
-from eventing.shadows import previous_of, shadow_of
+from eventing.replay import work_on
 from eventing.testing import settle
 from eventing.tests.bank.customers import closes_account, opens_account, pays_in
 from eventing.tests.bank.models import Balance
@@ -48,15 +45,6 @@ def viewer() -> Client:
 @pytest.fixture
 def operator() -> Client:
     return somebody("operator", *LOOKS, *ACTS)
-
-
-@pytest.fixture
-def balances() -> Iterator[ProjectionSubscription]:
-    found = projection_named(BALANCES)
-    yield found
-    for shadow in (shadow_of(found), previous_of(found)):
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA IF EXISTS {shadow.schema} CASCADE")
 
 
 @pytest.fixture

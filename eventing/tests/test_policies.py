@@ -62,7 +62,7 @@ def test_what_a_policy_asks_for_and_its_checkpoint_commit_together(
     pays_in(account, 100)
     everything_is_relayed()
 
-    def dies(*_: object) -> None:
+    def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as dying:

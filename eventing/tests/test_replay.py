@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -48,15 +47,6 @@ from eventing.tests.conftest import Program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def balances() -> Iterator[ProjectionSubscription]:
-    found = projection_named("eventing.Balances")
-    yield found
-    for shadow in (shadow_of(found), previous_of(found)):
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA IF EXISTS {shadow.schema} CASCADE")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,15 +10,14 @@ from uuid import UUID
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.db import connection
 from django.utils import timezone
 
 from eventing import audit, nudges, replay, replaying, sweeping
 from eventing.advance import advance
 from eventing.models import Replay
 from eventing.projections import ProjectionSubscription
-from eventing.replay import Busy, NoReplay, comparison_of, is_tended, projection_named, work_on
-from eventing.shadows import exists, previous_of, shadow_of
+from eventing.replay import Busy, NoReplay, comparison_of, is_tended, work_on
+from eventing.shadows import exists, shadow_of
 from eventing.statements import run
 from eventing.testing import settle
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in
@@ -29,15 +27,6 @@ from eventing.tests.conftest import InThreads, Program
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def balances() -> Iterator[ProjectionSubscription]:
-    found = projection_named("eventing.Balances")
-    yield found
-    for shadow in (shadow_of(found), previous_of(found)):
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA IF EXISTS {shadow.schema} CASCADE")
 
 
 @pytest.fixture
