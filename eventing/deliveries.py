@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from eventing.models import Delivery
 from eventing.records import RECORD_COLUMNS, Record, records
-from eventing.signature import signature_of
+from eventing.signature import signature_of, storable, told_by
 from eventing.statements import run
 from eventing.subscriptions import Subscription
 
@@ -259,12 +259,12 @@ def back_off(attempt: int) -> timedelta:
 
 def describe(error: Exception) -> str:
     """The error as one line for a list."""
-    return f"{type(error).__name__}: {error}"[:2000]
+    return f"{type(error).__name__}: {told_by(error)}"[:2000]
 
 
 def trace_of(error: Exception) -> str:
     """The error's traceback, with the errors that led to it."""
-    return "".join(traceback.format_exception(error))[-50_000:]
+    return storable("".join(traceback.format_exception(error)))[-50_000:]
 
 
 class Said(NamedTuple):

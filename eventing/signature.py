@@ -12,6 +12,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 LONGEST_MESSAGE = 300
+LONGEST_READ = 1_000
 
 # What differs from one letter to the next: what is quoted, addresses, ids, numbers.
 _DIFFERS = re.compile(
@@ -45,12 +46,28 @@ def signature_of(error: Exception, *, subscription: str, event_type: str) -> Sig
     """The signature of a failure."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return Signature(subscription, event_type, f"{module}{kind.__qualname__}", _frame(error), normalised(str(error)))
+    return Signature(
+        subscription, event_type, f"{module}{kind.__qualname__}", _frame(error), normalised(told_by(error))
+    )
+
+
+def told_by(error: Exception) -> str:
+    """What an error says, whatever that is: what PostgreSQL can't store is written as an escape."""
+    try:
+        said = str(error)
+    except Exception:  # it's another's code, and to fail at telling of a failure would lose the failure
+        said = "(it can't be told)"
+    return storable(said)
+
+
+def storable(text: str) -> str:
+    """Text without NUL and lone surrogates, which stand as escapes instead."""
+    return text.replace("\0", r"\x00").encode(errors="backslashreplace").decode()
 
 
 def normalised(message: str) -> str:
     """The first line of a message, with a word in place of all that differs from one letter to the next."""
-    first = message.strip().partition("\n")[0]
+    first = message.strip().partition("\n")[0][:LONGEST_READ]  # what looks for addresses is slow with long words
     return _DIFFERS.sub(lambda found: f"<{found.lastgroup}>", first)[:LONGEST_MESSAGE]
 
 

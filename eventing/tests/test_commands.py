@@ -146,6 +146,8 @@ def test_dead_letters_are_skipped_all_at_once_for_a_reason(dead: UUID) -> None:
 def test_a_dry_run_changes_nothing(dead: UUID) -> None:
     assert output_of("dead_letters", "retry", "--all", "--dry-run") == "1 would be tried again.\n"
     assert output_of("dead_letters", "skip", "--all", "--reason", "x", "--dry-run") == "1 would be skipped.\n"
+    told = output_of("dead_letters", "skip", "--all", "--reason", "x", "--dry-run", "--json")
+    assert json.loads(told) == {"letters": 1, "dry_run": True}
     assert failed().get().state == "dead"
 
 

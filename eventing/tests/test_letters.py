@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db.models.functions import Now
 
 from eventing import audit, deliveries, letter_jobs, letters, replay
@@ -362,3 +364,38 @@ def test_what_failed_in_a_replay_is_nobodys_letter(balances: Subscription) -> No
         replay.rebuild(replay.projection_named(balances.name))
     assert not Attempt.objects.exists()
     assert not LetterGroup.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("a NUL \0 in it", r"ValueError: a NUL \x00 in it"),
+        ("half \ud83d a character", r"ValueError: half \ud83d a character"),
+        ("[/bold] [red", "ValueError: [/bold] [red"),
+        ("x" * 200_000, "ValueError: " + "x" * 1_988),
+    ],
+    ids=["a NUL", "a lone surrogate", "brackets", "a word without end"],
+)
+def test_whatever_an_error_says_its_event_is_parked_and_shown(
+    poison: Callable[[int], list[UUID]], monkeypatch: pytest.MonkeyPatch, message: str, kept: str
+) -> None:
+    monkeypatch.setattr(projections, "indigestion", lambda: ValueError(message))
+    poison(1)
+    assert Delivery.objects.get(state="dead").error == kept
+    shown = StringIO()
+    call_command("dead_letters", "list", stdout=shown)
+    assert "ValueError" in shown.getvalue()
+
+
+def test_an_error_that_fails_at_telling_what_it_is_is_parked_too(
+    poison: Callable[[int], list[UUID]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("Words fail me.")
+
+    monkeypatch.setattr(projections, "indigestion", Unspeakable)
+    poison(1)
+    letter = Delivery.objects.get(state="dead")
+    assert letter.error == "Unspeakable: (it can't be told)"
+    assert "Unspeakable" in letter.traceback

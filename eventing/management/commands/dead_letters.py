@@ -16,6 +16,7 @@ from rich.table import Table
 from eventing import audit, deliveries, letter_jobs, letters, personal
 from eventing.domain import Rejected
 from eventing.letters import Filter
+from eventing.management.terminal import text_of
 from eventing.models import Delivery, LetterJob
 from eventing.subscriptions import UnknownSubscription, subscription_named
 
@@ -61,7 +62,7 @@ class Command(BaseCommand):
             action.add_argument("ids", nargs="*", type=int, metavar="ID", help="letters by number")
             action.add_argument("--all", action="store_true", help="all dead letters that match")
             action.add_argument("--dry-run", action="store_true", help="only say how many it would be")
-        for action in (listing, show, retry):
+        for action in actions.choices.values():
             action.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
@@ -84,9 +85,9 @@ class Command(BaseCommand):
         elif not found.exists():
             self.stdout.write("Nothing has failed.")
         else:
-            self._print(_table_of_groups(groups))
+            self.stdout.write(text_of(_table_of_groups(groups), width=WIDTH))
             if not only_groups:
-                self._print(_table(found[:SHOWN]))
+                self.stdout.write(text_of(_table(found[:SHOWN]), width=WIDTH))
                 if (left := found.count() - SHOWN) > 0:
                     self.stdout.write(f"And {left:,} more: choose a group with --group, or ask for --json.")
 
@@ -111,14 +112,19 @@ class Command(BaseCommand):
                 self.stdout.write(failure.traceback or failure.error)
 
     def _retry(self, chosen: Filter, options: dict[str, Any]) -> None:
-        count = chosen.letters().count()
         if options["dry_run"]:
-            self.stdout.write(f"{count} would be tried again.")
+            self._tell(chosen.letters().count(), "would be tried again", options)
         elif chosen.ids or options["at_once"]:
             again = letters.retry(chosen, who=audit.shell_user(), os_user=audit.shell_name())
-            self.stdout.write(f"{again} will be tried again.")
+            self._tell(again, "will be tried again", options)
         else:
             self._begin(chosen, options)
+
+    def _tell(self, count: int, what: str, options: dict[str, Any]) -> None:
+        if options["json"]:
+            self.stdout.write(msgspec.json.encode({"letters": count, "dry_run": options["dry_run"]}).decode())
+        else:
+            self.stdout.write(f"{count} {what}.")
 
     def _begin(self, chosen: Filter, options: dict[str, Any]) -> None:
         try:
@@ -155,19 +161,13 @@ class Command(BaseCommand):
 
     def _skip(self, chosen: Filter, options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            self.stdout.write(f"{chosen.letters().count()} would be skipped.")
+            self._tell(chosen.letters().count(), "would be skipped", options)
             return
         try:
             skipped = letters.skip(chosen, reason=options["reason"], who=audit.shell_user(), os_user=audit.shell_name())
         except Rejected as refusal:
             raise CommandError(str(refusal), returncode=2) from refusal
-        self.stdout.write(f"{skipped} skipped.")
-
-    def _print(self, table: Table) -> None:
-        console = Console(width=None if sys.stdout.isatty() else WIDTH)
-        with console.capture() as capture:
-            console.print(table)
-        self.stdout.write(capture.get())
+        self._tell(skipped, "skipped", options)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgspec
@@ -8,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from rich.console import Console
 from rich.table import Column, Table
 
+from eventing.management.terminal import terminal
 from eventing.status import Status, status
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(msgspec.json.encode(now).decode())
         else:
-            show(now, Console(width=None if sys.stdout.isatty() else 120))
+            show(now, terminal(width=120))
 
 
 def show(now: Status, console: Console) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from eventing import audit, checkpoints, replay, replaying, shadows
 from eventing.comparison import Comparison
 from eventing.management.interruption import interruption
+from eventing.management.terminal import text_of
 from eventing.models import Replay
 from eventing.projections import ProjectionSubscription
 from eventing.subscriptions import UnknownSubscription
@@ -221,14 +222,11 @@ def _told(comparison: Comparison) -> str:
     table = Table("Key", "Live", "Rebuilt")
     for each in comparison.differences:
         table.add_row(each.key, *("missing" if side is None else _fields(side) for side in (each.live, each.rebuilt)))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    with console.capture() as capture:
-        console.print(table)
     differ = "row differs" if comparison.different == 1 else "rows differ"
     return (
         f"Compared: {comparison.different:,} {differ}. Live {comparison.live_rows:,} rows, checksum "
         f"{comparison.live_checksum}; rebuilt {comparison.rebuilt_rows:,}, {comparison.rebuilt_checksum}. "
-        f"The first {len(comparison.differences)}:\n{capture.get()}"
+        f"The first {len(comparison.differences)}:\n{text_of(table, width=160)}"
     )
 
 

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from eventing import audit, resuming, stuck
+from eventing.management.terminal import text_of
 from eventing.models import SagaInstance
 from eventing.resuming import NotResumable, Resumption, UnknownSaga
 from eventing.saga_history import CommandShown, ReminderShown, StepShown, history_of, memory_of, reminders_of
@@ -66,7 +65,7 @@ class Command(BaseCommand):
         elif not found:
             self.stdout.write("No saga is stuck." if options["stuck"] else "There are no such sagas.")
         else:
-            self._print(_table(found, with_why=options["stuck"]))
+            self.stdout.write(text_of(_table(found, with_why=options["stuck"]), width=WIDTH))
 
     def _show(self, saga: SagaInstance, *, as_json: bool, with_personal_data: bool) -> None:
         shown = Shown.of(saga, with_personal_data=with_personal_data)
@@ -86,7 +85,7 @@ class Command(BaseCommand):
                 "\n".join(f"{name}: {_text(step.memory[name])}" for name in step.changed),
                 "\n".join(map(_told, step.commands)),
             )
-        self._print(steps)
+        self.stdout.write(text_of(steps, width=WIDTH))
         if len(shown.history) < saga.steps or not shown.history:
             self.stdout.write("What it did before its history was kept isn't known.")
         for reminder in shown.reminders:
@@ -106,12 +105,6 @@ class Command(BaseCommand):
             )
         else:
             self.stdout.write(f"{saga.saga} {saga.key} {_what_happens(done, would=dry_run)}")
-
-    def _print(self, table: Table) -> None:
-        console = Console(width=None if sys.stdout.isatty() else WIDTH)
-        with console.capture() as capture:
-            console.print(table)
-        self.stdout.write(capture.get())
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):

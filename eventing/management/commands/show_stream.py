@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from rich.table import Column, Table
 
 from eventing import states, store
 from eventing.kinds import Kind, UnknownCategory, id_of, kind_of
+from eventing.management.terminal import terminal
 from eventing.records import Record, Stream, UnknownEvent
 from eventing.states import Change
 from eventing.upcasting import UnknownVersion
@@ -128,7 +128,7 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(msgspec.json.encode(found).decode())
         else:
-            show(found, Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False, highlight=False))
+            show(found, terminal(width=200))
 
 
 def show(found: State | Difference, console: Console) -> None:

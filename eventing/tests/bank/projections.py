@@ -11,6 +11,11 @@ POISON = 666
 poisoned = True
 
 
+def indigestion() -> Exception:
+    """What goes wrong with poison."""
+    return ValueError("I can't digest this.")
+
+
 class Balances(Projection[Balance]):
     """A row an account."""
 
@@ -23,7 +28,7 @@ class Balances(Projection[Balance]):
                 row.owner = event.owner
             case MoneyPaidIn():
                 if event.amount == POISON and poisoned:
-                    raise ValueError("I can't digest this.")
+                    raise indigestion()
                 row.amount += event.amount
                 row.payments += 1
             case AccountClosed():
