@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from config.stack import ROOT, Stack
+from eventing.tests.conftest import hear_interrupts
 from tests.conftest import StackStarter
 from tests.waiting import eventually
 
@@ -87,7 +88,10 @@ def interrupt_import_returns(stack: Stack) -> int:
     with (
         psycopg.connect(stack.environ["DATABASE_URL"], autocommit=True) as connection,
         subprocess.Popen(
-            [sys.executable, "manage.py", "import_returns", str(SAMPLE)], cwd=ROOT, env=stack.environ
+            [sys.executable, "manage.py", "import_returns", str(SAMPLE)],
+            cwd=ROOT,
+            env=stack.environ,
+            preexec_fn=hear_interrupts,
         ) as command,
     ):
 
