@@ -28,8 +28,8 @@ VIEW = Q(codename=Concat(Value("view_"), F("content_type__model")))
 
 LOOKS = Q(VIEW, content_type__app_label__in=OPERATED) | Q(VIEW, content_type__app_label="admin")  # and who did what
 ACTS = Q(~DEFAULT & ~PERSONAL, content_type__app_label__in=OPERATED)
-# What the API takes to place and cancel orders of others, and to list and receive stock.
-BY_API = Q(codename__in=["add_ordersummary", "change_ordersummary", "change_stocklevel"])
+# What the API takes to place orders for others, and to list and receive stock.
+BY_API = Q(codename__in=["add_ordersummary", "change_stocklevel"])
 ACCOUNTS = Q(content_type__app_label="auth", content_type__model="user") | Q(VIEW, content_type__app_label="auth")
 TOKENS = Q(content_type__app_label="knox")
 

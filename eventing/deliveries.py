@@ -71,7 +71,7 @@ RECORDS = f"SELECT {_COLUMNS} FROM eventing_event event WHERE id = ANY(%(ids)s)"
 
 FINISH = """
 UPDATE eventing_delivery SET state = 'done', finished_at = statement_timestamp(), error = '', traceback = ''
-WHERE id = ANY(%(ids)s) AND state = 'waiting'
+WHERE id = ANY(%(ids)s) AND state = ANY(%(states)s)
 RETURNING id
 """
 
@@ -186,8 +186,20 @@ def _take(subscription: Subscription, partition: int | None, limit: int) -> list
 
 
 def finish(claims: Sequence[Claim]) -> set[int]:
-    """Mark deliveries as done, in the running transaction. Returns the ids of those that still were to be done."""
-    return {row[0] for row in run(FINISH, {"ids": [claim.id for claim in claims]})}
+    """Mark deliveries as done, in the running transaction that does them. Returns the ids of those that still were to
+    be done."""
+    return _finish(claims, Delivery.State.WAITING)
+
+
+def finish_performed(claims: Sequence[Claim]) -> set[int]:
+    """Mark deliveries as done that have been done already, out there: also those that were given up meanwhile, by a
+    person or after the last attempt. Returns the ids of those that nobody else had marked."""
+    return _finish(claims, Delivery.State.WAITING, Delivery.State.DEAD, Delivery.State.SKIPPED)
+
+
+def _finish(claims: Sequence[Claim], *states: Delivery.State) -> set[int]:
+    rows = run(FINISH, {"ids": [claim.id for claim in claims], "states": [state.value for state in states]})
+    return {row[0] for row in rows}
 
 
 def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
@@ -232,8 +244,10 @@ def waiting_behind(delivery: Delivery) -> int:
 
 
 def retry(letters: QuerySet[Delivery]) -> int:
-    """Let dead or waiting letters be tried again at once, with all their attempts. Returns how many."""
-    return letters.filter(state__in=Delivery.OPEN).update(state=Delivery.State.WAITING, attempts=0, due_at=Now())
+    """Let letters that aren't done be tried again at once, with all their attempts. Returns how many."""
+    return letters.exclude(state=Delivery.State.DONE).update(
+        state=Delivery.State.WAITING, attempts=0, due_at=Now(), reason="", finished_at=None
+    )
 
 
 def skip(letters: QuerySet[Delivery], *, reason: str) -> int:

@@ -145,9 +145,9 @@ def record_outcomes(
 
 
 def _record(effect: EffectSubscription, outcomes: Sequence[Outcome]) -> None:
-    still_open = deliveries.finish([outcome.claim for outcome in outcomes])
+    unrecorded = deliveries.finish_performed([outcome.claim for outcome in outcomes])
     commands = [
-        (claim.record, command) for claim, command in outcomes if claim.id in still_open and command is not None
+        (claim.record, command) for claim, command in outcomes if claim.id in unrecorded and command is not None
     ]
     with store.unit_of_work() as work:
         prepare(work, [command for _, command in commands])

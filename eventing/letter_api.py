@@ -110,6 +110,7 @@ class LetterSerializer(serializers.ModelSerializer[Delivery]):
     """An event that a subscription failed at. A `dead` one waits for a person."""
 
     event_type = serializers.CharField(source="event.type")
+    error = serializers.SerializerMethodField(help_text="Numbers, names and the like are taken out without permission.")
     next_attempt_at = serializers.SerializerMethodField()
 
     class Meta:
@@ -132,6 +133,14 @@ class LetterSerializer(serializers.ModelSerializer[Delivery]):
         ]
         read_only_fields = fields
 
+    def get_error(self, letter: Delivery) -> str:
+        return letters.readable(letter.error, with_personal_data=self.may_see)
+
+    @property
+    def may_see(self) -> bool:
+        """Whether who asks may see what is personal."""
+        return bool(self.context["request"].user.has_perm(PERSONAL))
+
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_next_attempt_at(self, letter: Delivery) -> str | None:
         return letter.due_at.isoformat() if letter.state == Delivery.State.WAITING else None
@@ -150,7 +159,8 @@ class FailureSerializer(serializers.Serializer[Any]):
 
 class LetterDetailSerializer(LetterSerializer):
     """A letter with all that is known of it. In `payload`, what the event says, what tells of a person is `[hidden]`
-    without the permission to see it. `behind` later events of its sequence wait for it."""
+    without the permission to see it; errors and tracebacks come without numbers, addresses and what is quoted. `behind`
+    later events of its sequence wait for it."""
 
     payload = serializers.SerializerMethodField()
     correlation_id = serializers.UUIDField(source="event.correlation_id")
@@ -163,8 +173,7 @@ class LetterDetailSerializer(LetterSerializer):
 
     @extend_schema_field(serializers.DictField())
     def get_payload(self, letter: Delivery) -> dict[str, Any]:
-        may_see = self.context["request"].user.has_perm(PERSONAL)
-        (payload,) = personal.readable([letter.event.data], with_personal_data=may_see)
+        (payload,) = personal.readable([letter.event.data], with_personal_data=self.may_see)
         return cast(dict[str, Any], payload)
 
     def get_behind(self, letter: Delivery) -> int:
@@ -172,7 +181,8 @@ class LetterDetailSerializer(LetterSerializer):
 
     @extend_schema_field(FailureSerializer(many=True))
     def get_failures(self, letter: Delivery) -> list[dict[str, Any]]:
-        return [msgspec.to_builtins(failure) for failure in letters.failures_of(letter)]
+        failures = letters.failures_of(letter, with_personal_data=self.may_see)
+        return [msgspec.to_builtins(failure) for failure in failures]
 
 
 class JobSerializer(serializers.ModelSerializer[models.LetterJob]):
@@ -298,7 +308,8 @@ class LetterRetry(APIView):
 
     @extend_schema(operation_id="retry_letter", request=None, responses=LetterDetailSerializer)
     def post(self, request: Request, letter_id: int) -> Response:
-        """Try it again at once, with all its attempts. `rejected` when it's settled, or never failed."""
+        """Try it again at once, with all its attempts. `rejected` when it's settled, or never failed. An effect's job
+        that was skipped is taken up again."""
         _get(letter_id)
         if not letters.retry(Filter(ids=(letter_id,)), who=_who(request)):
             raise _not_open(letter_id)

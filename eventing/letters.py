@@ -19,10 +19,13 @@ from eventing.domain import Rejected
 from eventing.effects import EffectSubscription
 from eventing.models import Attempt, Delivery, LetterGroup
 from eventing.nudges import Nudge
+from eventing.signature import without_what_differs
 from eventing.statements import run
 from eventing.subscriptions import subscriptions
+from eventing.text import check_text
 
 LONGEST_REASON = 1_000
+MOST_NOTED = 1_000
 
 # Open letters by group, and how many later events wait behind them. ``affected`` are the streams that they're of.
 GROUPS = """
@@ -118,7 +121,12 @@ def groups(subject: str, signatures: list[str] | None = None) -> list[Group]:
     return [Group(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
-def failures_of(letter: Delivery) -> list[Failure]:
+def readable(told: str, *, with_personal_data: bool) -> str:
+    """An error or a traceback as somebody may read it."""
+    return told if with_personal_data else without_what_differs(told)
+
+
+def failures_of(letter: Delivery, *, with_personal_data: bool) -> list[Failure]:
     """Each attempt, oldest first, those that never ended among them: the numbers that are missing."""
     told: list[Failure] = []
     known = 0
@@ -132,8 +140,8 @@ def failures_of(letter: Delivery) -> list[Failure]:
                 began_at=attempt.began_at,
                 failed_at=attempt.failed_at,
                 worker=attempt.worker,
-                error=attempt.error,
-                traceback=attempt.traceback,
+                error=readable(attempt.error, with_personal_data=with_personal_data),
+                traceback=readable(attempt.traceback, with_personal_data=with_personal_data),
             )
         )
         known = attempt.number
@@ -143,28 +151,37 @@ def failures_of(letter: Delivery) -> list[Failure]:
 def retry(asked: Filter, *, who: User, **noted: Any) -> int:
     """Have letters tried again at once. Returns how many; for many, a job is kinder (`letter_jobs.start`)."""
     with transaction.atomic():
-        letters = list(asked.letters().select_for_update())
+        letters = list(to_retry(asked).select_for_update())
         release(letters)
         if letters:
-            audit.note(who, "retried", _about(asked, letters), filter=asked.described(), letters=len(letters), **noted)
+            _note(who, "retried", asked, letters, noted)
     return len(letters)
 
 
-def skip(asked: Filter, *, reason: str, who: User, **noted: Any) -> int:
-    """Give letters up; the next of their sequences go on. Returns how many. Raises Rejected without a reason."""
-    reason = reason.strip()
+def skip(asked: Filter, *, reason: str, who: User, at_most: int | None = None, **noted: Any) -> int:
+    """Give letters up; the next of their sequences go on. Returns how many. Raises Rejected without a reason, and when
+    more than ``at_most`` fit: others have come since somebody looked."""
+    reason = " ".join(reason.split())
     if not reason:
         raise Rejected("The reason is empty: say why these events may be left out.")
-    if len(reason) > LONGEST_REASON:
-        raise Rejected(f"The reason has {len(reason):,} characters; {LONGEST_REASON:,} is the most.")
+    check_text("The reason", reason, LONGEST_REASON)
     with transaction.atomic():
         letters = list(asked.letters().select_for_update())
+        if at_most is not None and len(letters) > at_most:
+            raise Rejected(f"{len(letters):,} letters fit by now, not {at_most:,}. Look at them, then say so again.")
         deliveries.skip(Delivery.objects.filter(pk__in=[each.pk for each in letters]), reason=reason)
         if letters:
-            about = _about(asked, letters)
-            audit.note(who, "skipped", about, filter=asked.described(), letters=len(letters), reason=reason, **noted)
+            _note(who, "skipped", asked, letters, {"reason": reason, **noted})
         transaction.on_commit(partial(nudges.send, _nudges(letters)))
     return len(letters)
+
+
+def to_retry(asked: Filter) -> QuerySet[Delivery]:
+    """The letters that `retry` is about. By its number an effect's job can be taken up again that was skipped: what is
+    asked of the outside world has a key, and nothing else can learn what became of it."""
+    effects = [each.name for each in subscriptions() if isinstance(each, EffectSubscription)]
+    skipped = Delivery.objects.filter(pk__in=asked.ids, state=Delivery.State.SKIPPED, subscription__in=effects)
+    return asked.letters() | skipped.order_by("position", "pk")
 
 
 def release(letters: list[Delivery]) -> None:
@@ -183,6 +200,12 @@ def _nudges(letters: list[Delivery]) -> list[Nudge]:
         elif subscription is not None:
             wanted[subscription.nudge_for(letter.partition)] = None
     return list(wanted)
+
+
+def _note(who: User, act: str, asked: Filter, letters: list[Delivery], noted: dict[str, Any]) -> None:
+    ids = [each.pk for each in letters[:MOST_NOTED]]
+    about = _about(asked, letters)
+    audit.note(who, act, about, filter=asked.described(), letters=len(letters), letter_ids=ids, **noted)
 
 
 def _about(asked: Filter, letters: list[Delivery]) -> Model:

@@ -8,7 +8,7 @@ field reads as once the person is forgotten. AES-256-GCM; the person and the nam
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -44,6 +44,9 @@ class Field(NamedTuple):
     otherwise: str | None
 
 
+Rewrite = Callable[[str, str, Any, Field], Any]
+
+
 def is_personal(kind: type) -> bool:
     """Whether values of a class have personal fields, in themselves or in their parts."""
     return issubclass(kind, msgspec.Struct) and bool(structs_in(kind))
@@ -54,7 +57,17 @@ def seal(values: Sequence[Any]) -> list[Sealed]:
     or rows that they become have to be stored in the same transaction. Raises Forgotten."""
     persons = [sorted({person for person, _ in _personal(value)}) for value in values]
     keys = person_keys.keys_to_seal({person for each in persons for person in each})
-    return [Sealed(_seal(value, keys), each) for value, each in zip(values, persons, strict=True)]
+
+    def sealed(person: str, name: str, value: Any, field: Field) -> Any:
+        text = encrypted(keys[person], msgspec.json.encode(value), about=f"{person} {name}")
+        return {NAME: {"of": person, "sealed": b64encode(text).decode(), "else": field.otherwise}}
+
+    return [Sealed(_rewritten(value, sealed), each) for value, each in zip(values, persons, strict=True)]
+
+
+def hidden(value: Any) -> Any:
+    """A struct as JSON data for those who may not see what is personal in it."""
+    return msgspec.to_builtins(_rewritten(value, lambda person, name, each, field: HIDDEN))
 
 
 def opened(texts: Sequence[str]) -> Sequence[str]:
@@ -177,29 +190,28 @@ def _person_to_seal(struct: msgspec.Struct, field: Field, value: Any) -> str | N
     raise ValueError(f"{type(struct).__name__} tells something of nobody: no person in {' or '.join(field.named_by)}.")
 
 
-def _seal(value: Any, keys: Mapping[str, AESGCM]) -> Any:
+def _rewritten(value: Any, rewrite: Rewrite) -> Any:
+    """A value with what is personal in it rewritten, wherever it stands."""
     match value:
         case msgspec.Struct() if is_personal(type(value)):
             return _tag(value) | {
-                name: _seal_field(value, name, each, keys) for name, each in msgspec.structs.asdict(value).items()
+                name: _rewritten_field(value, name, each, rewrite)
+                for name, each in msgspec.structs.asdict(value).items()
             }
         case Mapping():
-            return {name: _seal(each, keys) for name, each in value.items()}
+            return {name: _rewritten(each, rewrite) for name, each in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_seal(each, keys) for each in value]
+            return [_rewritten(each, rewrite) for each in value]
         case _:
             return value
 
 
-def _seal_field(struct: msgspec.Struct, name: str, value: Any, keys: Mapping[str, AESGCM]) -> Any:
+def _rewritten_field(struct: msgspec.Struct, name: str, value: Any, rewrite: Rewrite) -> Any:
     field = fields_of(type(struct)).get(name)
     if field is None:
-        return _seal(value, keys)
+        return _rewritten(value, rewrite)
     person = _person_to_seal(struct, field, value)
-    if person is None:
-        return value
-    sealed = encrypted(keys[person], msgspec.json.encode(value), about=f"{person} {name}")
-    return {NAME: {"of": person, "sealed": b64encode(sealed).decode(), "else": field.otherwise}}
+    return value if person is None else rewrite(person, name, value, field)
 
 
 def _tag(struct: msgspec.Struct) -> dict[str, Any]:

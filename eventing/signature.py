@@ -23,6 +23,8 @@ _DIFFERS = re.compile(
       | (?P<number>\d[\d.,:/-]*\d|\d)""",
     re.VERBOSE,
 )
+_KIND = re.compile(r"[\w.]+:(?= )")
+_MARKS = re.compile(r"[ |~^]*")
 _INSTALLED = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
 
@@ -69,6 +71,22 @@ def normalised(message: str) -> str:
     """The first line of a message, with a word in place of all that differs from one letter to the next."""
     first = message.strip().partition("\n")[0][:LONGEST_READ]  # what looks for addresses is slow with long words
     return _DIFFERS.sub(lambda found: f"<{found.lastgroup}>", first)[:LONGEST_MESSAGE]
+
+
+def without_what_differs(told: str) -> str:
+    """An error or a traceback for those who may not see personal data: what differs from one letter to the next, which
+    may tell of a person, is taken out of all but the places in the code."""
+    shown, follows_place = [], False
+    for line in told.splitlines():
+        is_place = line.lstrip(" |").startswith('File "')
+        shown.append(line if is_place or follows_place or _MARKS.fullmatch(line) else _masked(line))
+        follows_place = is_place
+    return "\n".join(shown)
+
+
+def _masked(line: str) -> str:
+    kind = _KIND.match(line)
+    return f"{kind[0]} {normalised(line[kind.end() :])}" if kind else normalised(line)
 
 
 def _frame(error: Exception) -> str:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid5
 
 import msgspec
+from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import reverse
@@ -24,7 +26,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
-from eventing import store
+from eventing import audit, personal, store
 from eventing.api import (
     ETAG,
     LARGEST_AMOUNT,
@@ -41,6 +43,7 @@ from eventing.api import (
     query,
 )
 from eventing.contact import COUNTRY, EMAIL, Contact
+from eventing.domain import Command
 from eventing.models import StoredEvent
 from eventing.money import Money
 from eventing.records import Record, Stream
@@ -55,8 +58,9 @@ CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
 
 VIEW = "orders.view_ordersummary"
 PLACE = "orders.add_ordersummary"
-CHANGE = "orders.change_ordersummary"
+CANCEL = "orders.cancel_order"
 RETURN = "orders.return_items"
+PERSONAL = "eventing.view_personal_data"
 
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER)
 
@@ -119,11 +123,15 @@ class PlaceOrderSerializer(Strict):
 def _priced(asked: Sequence[dict[str, Any]], order_id: UUID | None) -> list[Line]:
     """Lines at their list prices where they come without; sent again, at the prices that the order was placed with.
     Raises ValidationError for articles that have none."""
-    unpriced = {line["sku"] for line in asked if "unit_price" not in line}
-    placed = list(OrderLine.objects.filter(order_id=order_id)) if unpriced and order_id else []
-    prices = {line.sku: Money(minor=line.unit_price_minor, currency=line.currency) for line in placed}
+    unpriced = {number: line["sku"] for number, line in enumerate(asked, start=1) if "unit_price" not in line}
+    placed = OrderLine.objects.filter(order_id=order_id, number__in=unpriced) if order_id else ()
+    agreed = {
+        line.number: Money(minor=line.unit_price_minor, currency=line.currency)
+        for line in placed
+        if line.sku == unpriced[line.number]
+    }
     try:
-        prices |= list_prices(unpriced - prices.keys())
+        prices = list_prices(sku for number, sku in unpriced.items() if number not in agreed)
     except NoPrice as missing:
         unknown: dict[Any, Any] = {
             number: {"sku": ["This article has no list price. List it in inventory, or send a unit_price."]}
@@ -131,7 +139,10 @@ def _priced(asked: Sequence[dict[str, Any]], order_id: UUID | None) -> list[Line
             if line["sku"] in missing.skus and "unit_price" not in line
         }
         raise ValidationError({"lines": unknown}) from missing
-    return [Line(**{"unit_price": prices.get(line["sku"]), **line}) for line in asked]
+    return [
+        Line(**{"unit_price": agreed.get(number) or prices.get(line["sku"]), **line})
+        for number, line in enumerate(asked, start=1)
+    ]
 
 
 def _in_one_currency(lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -238,7 +249,9 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
 
     total = serializers.SerializerMethodField()
     refunded = serializers.SerializerMethodField(help_text="What was paid for the units that came back.")
-    contact = serializers.SerializerMethodField()
+    contact = serializers.SerializerMethodField(
+        help_text=f"Null where nobody is known, or for orders of others without the permission {PERSONAL}."
+    )
 
     class Meta:
         model = OrderSummary
@@ -275,7 +288,8 @@ class OrderSummarySerializer(serializers.ModelSerializer[OrderSummary]):
     @extend_schema_field(ContactSerializer(allow_null=True))
     def get_contact(self, order: OrderSummary) -> dict[str, str] | None:
         contact = {name: getattr(order, f"contact_{name}") for name in Contact.__struct_fields__}
-        return contact if contact["name"] else None
+        sees = self.context.get("has_said_it") or _sees_persons(self.context["request"], order)
+        return contact if contact["name"] and sees else None
 
 
 class OrderLineSerializer(serializers.ModelSerializer[OrderLine]):
@@ -314,14 +328,16 @@ class OrderEventSerializer(serializers.Serializer[Any]):
     actor = serializers.CharField(help_text="The account or the program on whose behalf it was done.")
     position = serializers.SerializerMethodField(help_text="Its place in the log; null for a moment.")
     data = serializers.SerializerMethodField(  # type: ignore[assignment] # fields aren't attributes
-        help_text="The event's fields. Money is `minor` units of a `currency`."
+        help_text="The event's fields. Money is `minor` units of a `currency`. In orders of others what is personal is "
+        f"`{personal.HIDDEN}` without the permission {PERSONAL}."
     )
 
     def get_position(self, record: Record) -> int | None:
         return record.position or None
 
     def get_data(self, record: Record) -> dict[str, Any]:
-        fields: dict[str, Any] = msgspec.to_builtins(record.event)
+        told = msgspec.to_builtins if self.context["sees_persons"] else personal.hidden
+        fields: dict[str, Any] = told(record.event)
         return fields
 
 
@@ -369,7 +385,7 @@ class Orders(ListAPIView[OrderSummary]):
         carry_out(command, request)
         (placed,) = islice(store.read(stream_of(command.order_id), chunk=1), 1)
         location = reverse("order", args=[command.order_id])
-        return _answer(*as_told_by([placed]), status=201, headers={"Location": location})
+        return _answer(request, *as_told_by([placed]), has_said_it=True, status=201, headers={"Location": location})
 
 
 class Order(APIView):
@@ -388,7 +404,7 @@ class Order(APIView):
         known = {tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))}
         if known & {etag(order.version), "*"}:
             return Response(status=304, headers={"ETag": etag(order.version)})
-        return _answer(order, lines)
+        return _answer(request, order, lines)
 
 
 class OrderHistory(ListAPIView[StoredEvent]):
@@ -403,11 +419,13 @@ class OrderHistory(ListAPIView[StoredEvent]):
         """The order's events, oldest first. Each made the version of the order that has its number."""
         query(request, Paging)
         stream = stream_of(kwargs["order_id"])
-        _check_visible(request, _as_it_was(kwargs["order_id"], version=1)[0])
+        order, _ = _as_it_was(kwargs["order_id"], version=1)
+        _check_visible(request, order)
         events = self.queryset.filter(category=stream.category, stream_id=stream.id)
         versions = [event.version for event in self.paginate_queryset(events.only("version")) or ()]
         records = islice(store.read(stream, start=versions[0], chunk=len(versions)), len(versions)) if versions else ()
-        return self.get_paginated_response(self.get_serializer(records, many=True).data)
+        context = {"sees_persons": _sees_persons(request, order)}
+        return self.get_paginated_response(OrderEventSerializer(records, many=True, context=context).data)
 
 
 class OrderCancellation(APIView):
@@ -423,12 +441,13 @@ class OrderCancellation(APIView):
         """Cancel an order that is placed and not yet confirmed. Asked again, it answers the same."""
         order, _ = _from_stream(order_id)
         _check_visible(request, order)
-        if not (request.user.has_perm(CHANGE) or order.customer_id == customer_of(request)):
-            raise PermissionDenied(f"Cancelling the orders of others takes the permission {CHANGE}.")
+        if not (request.user.has_perm(CANCEL) or order.customer_id == customer_of(request)):
+            raise PermissionDenied(f"Cancelling the orders of others takes the permission {CANCEL}.")
         body = CancelOrderSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        carry_out(CancelOrder(order_id=order_id, reason=body.validated_data["reason"]), request)
-        return _answer(*_from_stream(order_id))
+        reason = body.validated_data["reason"]
+        _act(CancelOrder(order_id=order_id, reason=reason), request, order, "cancelled", reason=reason)
+        return _answer(request, *_from_stream(order_id))
 
 
 class OrderReturns(APIView):
@@ -460,7 +479,8 @@ class OrderReturns(APIView):
             lines=tuple(asked["lines"]),
             reason=asked["reason"],
         )
-        carry_out(command, request)
+        units = sum(line.quantity for line in command.lines)
+        _act(command, request, order, "returned items", reason=command.reason, units=units)
         (returned,) = (record for record in store.read(stream_of(order_id)) if _is_return(record, command.return_id))
         return Response(ReturnSerializer(returned.event).data, status=201, headers={"ETag": etag(returned.version)})
 
@@ -528,7 +548,29 @@ def _as_it_was(
     return as_told_by(records)
 
 
-def _answer(order: OrderSummary, lines: Sequence[OrderLine], **options: Any) -> Response:
-    headers = {"ETag": etag(order.version), **options.pop("headers", {})}
-    shown = {**OrderSummarySerializer(order).data, "lines": OrderLineSerializer(lines, many=True).data}
-    return Response(shown, headers=headers, **options)
+def _sees_persons(request: Request, order: OrderSummary) -> bool:
+    """Whether who asks may see what is personal in an order, such as in their own."""
+    return request.user.has_perm(PERSONAL) or order.customer_id == customer_of(request)
+
+
+def _act(command: Command, request: Request, order: OrderSummary, act: str, **details: Any) -> None:
+    """Carry out what is done to an order. Done to somebody else's it's an operator's act, and written down once."""
+    with transaction.atomic():
+        if carry_out(command, request) and order.customer_id != customer_of(request):
+            audit.note(cast(User, request.user), act, order, **details)
+
+
+def _answer(
+    request: Request,
+    order: OrderSummary,
+    lines: Sequence[OrderLine],
+    *,
+    has_said_it: bool = False,
+    headers: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    """An order with its lines; with its contact too for who ``has_said_it``."""
+    headers = {"ETag": etag(order.version), **(headers or {})}
+    summary = OrderSummarySerializer(order, context={"request": request, "has_said_it": has_said_it}).data
+    shown = {**summary, "lines": OrderLineSerializer(lines, many=True).data}
+    return Response(shown, headers=headers, status=status)

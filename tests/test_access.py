@@ -32,7 +32,7 @@ REASON = {"reason": "A test"}
 GROUP = {"signature": "0123456789abcdef"}
 
 OPERATOR = [
-    *("view_ordersummary", "add_ordersummary", "change_ordersummary", "return_items", "change_stocklevel"),
+    *("view_ordersummary", "add_ordersummary", "cancel_order", "return_items", "change_stocklevel"),
     *("view_sagainstance", "resume_sagainstance", "view_replay", "run_replay"),
     *("view_delivery", "retry_delivery", "skip_delivery", "view_checkpoint", "pause_checkpoint"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -20,6 +21,9 @@ from eventing.subscriptions import subscriptions
 
 A_PAGE = 50
 VIEW, RETRY, SKIP = "eventing.view_delivery", "eventing.retry_delivery", "eventing.skip_delivery"
+PERSONAL = "eventing.view_personal_data"
+NOT_TO_RETRY = "It is settled, or hasn't failed: it waits behind another."
+NUMBER = re.compile(r"[0-9]{1,9}")
 ASKED = ("subscription", "event_type", "signature", "sequence", "state")
 
 
@@ -54,7 +58,7 @@ class LetterList(Page):
         page = Paginator(found, A_PAGE).get_page(self.request.GET.get("page"))
         return super().get_context_data(
             asked=asked,
-            fields={name: value for name, value in msgspec.to_builtins(asked).items() if value},
+            fields={**asked.described(), "at_most": page.paginator.count},
             group=group,
             letters=page,
             first=page.object_list[0] if page.object_list else None,
@@ -75,7 +79,8 @@ class Letter(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         letter = get_object_or_404(Delivery.objects.select_related("event"), pk=self.kwargs["pk"])
-        failures = letters.failures_of(letter)
+        may_see = self.user.has_perm(PERSONAL)
+        failures = letters.failures_of(letter, with_personal_data=may_see)
         behind = Delivery.objects.filter(
             subscription=letter.subscription,
             sequence=letter.sequence,
@@ -87,10 +92,11 @@ class Letter(Page):
             letter=letter,
             is_open=letter.state in Delivery.OPEN,
             settled="" if letter.state in Delivery.OPEN else "It is settled.",
+            not_retried="" if letters.to_retry(Filter(ids=(letter.pk,))).exists() else NOT_TO_RETRY,
             group=LetterGroup.objects.filter(pk=letter.signature).first(),
             failures=failures[::-1],
             attempts_allowed=max([letter.attempts, *(each.number for each in failures)]),
-            payload=payload(letter.event, may_see=self.user.has_perm("eventing.view_personal_data")),
+            payload=payload(letter.event, may_see=may_see),
             behind=behind.select_related("event").order_by("position")[:A_PAGE],
             behind_count=behind.count(),
             saga=_saga(letter),
@@ -105,7 +111,7 @@ class RetryLetter(Act):
 
     def act(self, user: User, pk: int) -> str:
         if not letters.retry(Filter(ids=(pk,)), who=user):
-            raise Rejected(f"Letter {pk} is settled already.")
+            raise Rejected(NOT_TO_RETRY)
         return f"Letter {pk} is tried again now."
 
 
@@ -148,7 +154,11 @@ class SkipAll(Act):
     permission_required = SKIP
 
     def act(self, user: User) -> str:
-        skipped = letters.skip(_asked(self.request.POST), reason=self.request.POST.get("reason", ""), who=user)
+        """No more than the button said, which may have been pressed on a page that was old."""
+        asked, said = _asked(self.request.POST), self.request.POST.get("at_most", "")
+        if not NUMBER.fullmatch(said):
+            raise Rejected("The form doesn't say how many letters are to be skipped. Press the button of the page.")
+        skipped = letters.skip(asked, reason=self.request.POST.get("reason", ""), who=user, at_most=int(said))
         return f"{skipped:,} skipped; the next of their sequences go on."
 
 

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
 
+from eventing import letters
+
 register = template.Library()
 
 
@@ -17,6 +19,13 @@ def allowed(context: Context, permission: str) -> bool:
     """Whether who looks at the page has a permission; an empty one everybody has."""
     user: Any = context["request"].user
     return not permission or bool(user.has_perm(permission))
+
+
+@register.simple_tag(takes_context=True)
+def error(context: Context, told: str) -> str:
+    """An error as who looks at the page may read it."""
+    user: Any = context["request"].user
+    return letters.readable(told, with_personal_data=user.has_perm("eventing.view_personal_data"))
 
 
 @register.filter

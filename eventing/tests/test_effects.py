@@ -163,6 +163,21 @@ def test_an_outcome_is_recorded_once_though_two_workers_performed(
     assert Delivery.objects.get().state == "done"
 
 
+@pytest.mark.parametrize("given_up", ["skipped", "dead"])
+def test_what_was_done_out_there_is_recorded_though_the_job_was_given_up_meanwhile(
+    farewell: EffectSubscription, ledger: UUID, given_up: str
+) -> None:
+    def paid_while_somebody_gives_up(event: AccountClosed, delivery: effects.Delivery) -> PayIn:
+        Delivery.objects.update(state=given_up)
+        return PayIn(account_id=ledger, amount=1)
+
+    posted_by(paid_while_somebody_gives_up)
+    closed()
+    perform_due(farewell, budget=0)
+    assert store.load(Account, ledger).balance == 1
+    assert Delivery.objects.get().state == "done"
+
+
 def test_nobody_takes_a_job_while_its_lease_lasts(farewell: EffectSubscription) -> None:
     closed()
     assert len(claim(farewell)) == 1

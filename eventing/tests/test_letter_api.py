@@ -111,7 +111,7 @@ def test_one_letter_is_retried_and_the_others_are_left(
     assert (answer.status_code, answer.json()["state"], answer.json()["attempts"]) == (200, "waiting", 0)
     settled(balances)
     assert dead() == [second]
-    assert noted() == [("clerk", {"act": "retried", "filter": {"ids": [first]}, "letters": 1})]
+    assert noted() == [("clerk", {"act": "retried", "filter": {"ids": [first]}, "letters": 1, "letter_ids": [first]})]
     again = clerk.post(f"{LETTERS}/{first}/retry")
     assert (again.status_code, again.json()["code"]) == (409, "rejected")
     assert len(noted()) == 1
@@ -157,7 +157,16 @@ def test_all_that_fit_are_skipped_for_a_reason(clerk: APIClient, balances: Subsc
     assert clerk.post(f"{LETTERS}/skip", said).json() == {"letters": 2}
     assert dead() == [first]
     assert noted() == [
-        ("clerk", {"act": "skipped", "filter": {"ids": others}, "letters": 2, "reason": "Paid by mistake"})
+        (
+            "clerk",
+            {
+                "act": "skipped",
+                "filter": {"ids": others},
+                "letters": 2,
+                "letter_ids": others,
+                "reason": "Paid by mistake",
+            },
+        )
     ]
     assert clerk.post(f"{LETTERS}/skip", said).status_code == 409
 

@@ -17,6 +17,7 @@ from eventing import audit, letter_jobs, store
 from eventing.letters import Filter
 from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob, StoredEvent
 from eventing.subscriptions import Subscription
+from eventing.tests.bank import projections
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, stream_of
 from eventing.tests.bank.events import OwnerMoved
 from eventing.tests.conftest import settled
@@ -240,8 +241,8 @@ def test_one_letter_is_retried_first(
     settled(balances)
     assert dead() == [second]
     assert "It is settled." in page(operator, "letter", first)
-    assert posted(operator, "retry-letter", first) == f"Letter {first} is settled already."
-    assert noted() == [{"act": "retried", "filter": {"ids": [first]}, "letters": 1}]
+    assert posted(operator, "retry-letter", first) == "It is settled, or hasn't failed: it waits behind another."
+    assert noted() == [{"act": "retried", "filter": {"ids": [first]}, "letters": 1, "letter_ids": [first]}]
 
 
 def test_a_letters_sequence_is_retried(
@@ -307,10 +308,32 @@ def test_a_job_that_stopped_says_why_and_one_can_be_cancelled(
     assert posted(operator, "cancel-job", job.pk) == f"Job {job.pk} has ended: it's cancelled."
 
 
+def test_what_an_error_quotes_is_shown_to_those_alone_who_may_see_personal_data(
+    viewer: Client, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    officer = somebody("officer", "view_delivery", "view_personal_data")
+    told = "No such street as 'Thistledown Mews', says ada@example.org."
+    monkeypatch.setattr(projections, "indigestion", lambda: ValueError(told))
+    poison(1)
+    (letter,) = dead()
+    for name, arguments in (("letter", [letter]), ("letter-list", [])):
+        assert told in page(officer, name, *arguments)
+        shown = page(viewer, name, *arguments)
+        assert "Thistledown" not in shown
+        assert "ada@" not in shown
+        assert "ValueError: No such street as <quoted>, says <address>" in shown
+    assert "eventing/tests/bank/projections.py" in page(viewer, "letter", letter)
+    assert "raise indigestion()" in page(viewer, "letter", letter)
+
+
 def test_no_more_is_skipped_than_the_page_showed(operator: Client, balances: Subscription, poison: Poison) -> None:
     poison(3)
     first = Delivery.objects.get(pk=dead()[0])
     assert f'name="sequence" value="{first.sequence}"' in page(operator, "letter-list", sequence=first.sequence)
-    assert posted(operator, "skip-all", sequence=first.sequence, reason="x").startswith("1 skipped")
+    assert posted(operator, "skip-all", sequence=first.sequence, reason="x", at_most=1).startswith("1 skipped")
+    assert len(dead()) == 2
+    assert posted(operator, "skip-all", reason="x", at_most=1).startswith("2 letters fit by now, not 1.")
+    assert posted(operator, "skip-all", reason="x").startswith("The form doesn't say how many")
+    assert posted(operator, "skip-all", reason="N\0UL", at_most=2).startswith("The reason has characters")
     assert len(dead()) == 2
     assert noted()[0]["filter"] == {"sequence": first.sequence}

@@ -90,7 +90,7 @@ def test_each_failed_attempt_is_kept_with_its_worker_and_traceback(
 ) -> None:
     poison(1)
     letter = Delivery.objects.get(state="dead")
-    failures = letters.failures_of(letter)
+    failures = letters.failures_of(letter, with_personal_data=True)
     assert [each.number for each in failures] == list(range(1, balances.attempts + 1))
     assert all("Traceback" in each.traceback and each.worker for each in failures)
     assert letter.failing_since is not None
@@ -101,7 +101,7 @@ def test_an_attempt_that_never_ended_shows_as_such(poison: Callable[[int], list[
     poison(1)
     letter = Delivery.objects.get(state="dead")
     Attempt.objects.filter(number__in=(2, 3)).delete()
-    shown = letters.failures_of(letter)
+    shown = letters.failures_of(letter, with_personal_data=True)
     assert [each.number for each in shown] == list(range(1, 9))
     assert [each.number for each in shown if each.failed_at is None] == [2, 3]
 
@@ -117,7 +117,9 @@ def test_retrying_one_lets_it_go_on_and_says_who_did_it(
     first.refresh_from_db()
     second.refresh_from_db()
     assert (first.state, second.state) == ("done", "dead")
-    assert noted() == [("clerk", {"act": "retried", "filter": {"ids": [first.pk]}, "letters": 1})]
+    assert noted() == [
+        ("clerk", {"act": "retried", "filter": {"ids": [first.pk]}, "letters": 1, "letter_ids": [first.pk]})
+    ]
     assert LogEntry.objects.get().object_id == str(first.pk)
 
 
@@ -292,6 +294,34 @@ def test_whoever_tends_at_the_same_time_lets_no_wave_go_twice(
     job.refresh_from_db()
     assert wave_sizes(job) == [1, 2, 5]
     assert JobLetter.objects.filter(state="succeeded").count() == 8
+
+
+def test_a_skipped_job_of_an_effect_is_taken_up_again_by_its_number(clerk: User) -> None:
+    farewell = subscription_named("eventing.farewell")
+    assert isinstance(farewell, EffectSubscription)
+    closes_account(opens_account())
+    everything_is_relayed()
+    advance(farewell, 0)
+    Delivery.objects.update(state="dead", error="ValueError: The post office is closed.", attempts=3)
+    (letter,) = Delivery.objects.all()
+    letters.skip(Filter(ids=(letter.pk,)), reason="We thought that nobody waits for it.", who=clerk)
+    assert letters.retry(Filter(subscription=farewell.name), who=clerk) == 0  # not without being named
+
+    assert letters.retry(Filter(ids=(letter.pk,)), who=clerk) == 1
+    effects.post = lambda event, delivery: None
+    perform_due(farewell, budget=1)
+    assert states() == {"done": 1}
+    assert [told["letter_ids"] for _, told in noted()] == [[letter.pk], [letter.pk]]
+
+
+def test_a_skipped_event_of_a_projection_is_never_taken_up_again(
+    balances: Subscription, poison: Callable[[int], list[UUID]], clerk: User
+) -> None:
+    poison(1)
+    (letter,) = Delivery.objects.filter(state="dead")
+    letters.skip(Filter(ids=(letter.pk,)), reason="It's a test.", who=clerk)
+    settled(balances)  # later ones of its sequence have gone on
+    assert letters.retry(Filter(ids=(letter.pk,)), who=clerk) == 0
 
 
 def test_a_worker_that_is_killed_at_a_letter_of_a_job_only_holds_the_job_up(clerk: User, program: Program) -> None:

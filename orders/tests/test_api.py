@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 from uuid_utils.compat import uuid7
 
+from eventing import audit
 from eventing.handlers import dispatch
 from eventing.models import StoredEvent
 from eventing.money import Money
@@ -51,7 +53,7 @@ def ben() -> APIClient:
 
 @pytest.fixture
 def service() -> APIClient:
-    return as_user("shop", "add_ordersummary", "view_ordersummary", "change_ordersummary")
+    return as_user("shop", "add_ordersummary", "view_ordersummary", "cancel_order")
 
 
 def place(client: APIClient, **changes: Any) -> Any:
@@ -442,6 +444,40 @@ def test_nobody_else_sees_who_bought_it(ann: APIClient, ben: APIClient) -> None:
     placed = place(ann, contact=CONTACT)
     assert ben.get(placed["Location"]).status_code == 404
     assert ben.get(f"{placed['Location']}/history").status_code == 404
+
+
+def test_who_looks_after_orders_sees_their_buyers_only_with_the_permission(ann: APIClient) -> None:
+    clerk = as_user("clerk", "view_ordersummary", "cancel_order")
+    officer = as_user("officer", "view_ordersummary", "view_personal_data")
+    order = place(ann, contact=CONTACT)["Location"]
+    settle()
+    for path in (order, f"{order}?version=1"):
+        assert clerk.get(path).json()["contact"] is None
+        assert officer.get(path).json()["contact"] == CONTACT
+    (listed,) = clerk.get("/api/v1/orders").json()["results"]
+    assert listed["contact"] is None
+    assert clerk.get(f"{order}/history").json()["results"][0]["data"]["contact"] == "[hidden]"
+    assert officer.get(f"{order}/history").json()["results"][0]["data"]["contact"] == CONTACT
+    assert ann.get(f"{order}/history").json()["results"][0]["data"]["contact"] == CONTACT
+    assert clerk.post(f"{place(ann, contact=CONTACT)['Location']}/cancel", {"reason": "x"}).json()["contact"] is None
+
+
+def test_who_places_an_order_for_somebody_is_answered_with_the_contact_that_they_gave(service: APIClient) -> None:
+    placed = place(service, contact=CONTACT, customer_id=str(uuid4()))
+    assert placed.json()["contact"] == CONTACT
+    assert service.get(placed["Location"]).json()["contact"] is None
+
+
+def test_cancelling_somebody_elses_order_is_written_down_once(ann: APIClient) -> None:
+    clerk = as_user("clerk", "view_ordersummary", "cancel_order")
+    mine, others = place(ann)["Location"], place(ann)["Location"]
+    ann.post(f"{mine}/cancel", {"reason": "Changed my mind"})
+    for _ in range(2):
+        assert clerk.post(f"{others}/cancel", {"reason": "She rang us up"}).status_code == 200
+    entry = LogEntry.objects.get()
+    assert entry.user.get_username() == "clerk"
+    assert entry.object_id == others.rsplit("/", 1)[1]
+    assert audit.told(entry) == {"act": "cancelled", "reason": "She rang us up"}
 
 
 def test_a_contact_needs_no_more_than_a_name(ann: APIClient) -> None:

@@ -78,6 +78,17 @@ def test_an_article_without_a_price_is_named_by_its_line(ann: APIClient) -> None
     assert "no list price" in answer.json()["errors"][0]["detail"]
 
 
+def test_sent_again_lines_of_one_article_at_two_prices_keep_theirs(ann: APIClient) -> None:
+    listed(HEART, "2.55")
+    settle()
+    heart = {"sku": HEART, "quantity": 1}
+    lines, order = (heart, {**heart, "unit_price": {"amount": 1, "currency": "GBP"}}), str(uuid7())
+    first = place(ann, *lines, order_id=order)
+    settle()
+    assert [line["unit_price"]["amount"] for line in first.json()["lines"]] == [255, 1]
+    assert place(ann, *lines, order_id=order).content == first.content
+
+
 def test_sent_again_an_order_keeps_the_prices_that_it_was_placed_with(ann: APIClient) -> None:
     order = str(uuid7())
     listed(HEART, "2.55")

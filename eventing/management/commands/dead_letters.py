@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -72,9 +73,9 @@ class Command(BaseCommand):
             case "show":
                 self._show(options["id"], with_personal_data=options["with_personal_data"], as_json=options["json"])
             case "retry":
-                self._retry(_chosen(options), options)
+                self._retry(_chosen(options, letters.to_retry), options)
             case _:
-                self._skip(_chosen(options), options)
+                self._skip(_chosen(options, Filter.letters), options)
 
     def _list(self, asked: Filter, *, only_groups: bool, as_json: bool) -> None:
         found = asked.letters().select_related("event")
@@ -113,7 +114,7 @@ class Command(BaseCommand):
 
     def _retry(self, chosen: Filter, options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            self._tell(chosen.letters().count(), "would be tried again", options)
+            self._tell(letters.to_retry(chosen).count(), "would be tried again", options)
         elif chosen.ids or options["at_once"]:
             again = letters.retry(chosen, who=audit.shell_user(), os_user=audit.shell_name())
             self._tell(again, "will be tried again", options)
@@ -218,7 +219,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
         if with_personal_data:
             (text,) = personal.opened([msgspec.json.encode(letter.event.data).decode()])
             data = msgspec.json.decode(text)
-        return cls(letter=Letter.of(letter), data=data, reason=letter.reason, attempts=letters.failures_of(letter))
+        return cls(
+            letter=Letter.of(letter),
+            data=data,
+            reason=letter.reason,
+            attempts=letters.failures_of(letter, with_personal_data=True),
+        )
 
 
 def _filter(options: dict[str, Any]) -> Filter:
@@ -230,8 +236,9 @@ def _filter(options: dict[str, Any]) -> Filter:
     )
 
 
-def _chosen(options: dict[str, Any]) -> Filter:
-    """The letters that an act is about. Raises CommandError when there are none, or none were named."""
+def _chosen(options: dict[str, Any], fitting: Callable[[Filter], QuerySet[Delivery]]) -> Filter:
+    """The letters that an act is about, of those that it can be done to. Raises CommandError when there are none, or
+    none were named."""
     ids, asked = tuple(options["ids"]), _filter(options)
     if bool(ids) == (options["all"] or bool(asked.signature) or bool(asked.sequence)):
         raise CommandError("Name the letters by their numbers, or a --group or --sequence, or say --all.", returncode=2)
@@ -241,7 +248,7 @@ def _chosen(options: dict[str, Any]) -> Filter:
             raise CommandError("There are no dead letters that match.")
         return chosen
     chosen = msgspec.structs.replace(asked, ids=ids)
-    unknown = sorted(set(ids) - set(chosen.letters().values_list("pk", flat=True)))
+    unknown = sorted(set(ids) - set(fitting(chosen).values_list("pk", flat=True)))
     if unknown:
         raise CommandError(f"No open letters have these numbers: {', '.join(map(str, unknown))}.")
     return chosen
