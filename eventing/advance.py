@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from django.db import OperationalError, transaction
 
 from eventing import checkpoints, deliveries
+from eventing.handlers import CONFLICT_ATTEMPTS
 from eventing.models import Checkpoint
 from eventing.records import RECORD_COLUMNS, Record, records
 from eventing.statements import run
 from eventing.store import ConflictError
-from eventing.subscriptions import Subscription
+from eventing.subscriptions import Reminder, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +164,28 @@ def remind_due(subscription: Subscription, partition: int) -> bool:
     reminder = subscription.due(partition)
     if reminder is None:
         return False
-    with transaction.atomic():
-        if run(IDLE, {"subscription": subscription.name, "partition": partition}):
-            subscription.remind(reminder, partition)
+    try:
+        _remind(subscription, partition, reminder)
+    except OperationalError:
+        raise  # the server's fault, not the reminder's
+    except Exception as error:
+        level = logging.ERROR if reminder.attempt >= subscription.attempts else logging.WARNING
+        logger.log(level, "%s failed at a reminder, attempt %s", subscription.name, reminder.attempt, exc_info=True)
+        subscription.put_back(reminder, error)
     return True
+
+
+def _remind(subscription: Subscription, partition: int, reminder: Reminder, attempts: int = CONFLICT_ATTEMPTS) -> None:
+    try:
+        with transaction.atomic():
+            if run(IDLE, {"subscription": subscription.name, "partition": partition}):
+                subscription.remind(reminder, partition)
+            else:
+                subscription.put_back(reminder)
+    except ConflictError:  # somebody else wrote a stream first
+        if attempts == 1:
+            raise
+        _remind(subscription, partition, reminder, attempts - 1)
 
 
 def read(subscription: Subscription, partition: int, *, after: int, until: int, limit: int) -> list[Record]:

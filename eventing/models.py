@@ -373,11 +373,18 @@ class Timer(models.Model):
     partition = models.SmallIntegerField()
     due_at = models.DateTimeField()
     correlation_id = models.UUIDField()
+    attempts = models.IntegerField(default=0, db_default=0, help_text="How often it was begun, and not ended.")
+    error = models.TextField(default="", db_default="", help_text="The kind of the last error.")
+
+    FAILING = 3  # attempts: so many that somebody should know
 
     class Meta:
         db_table = "eventing_timer"
         constraints = [models.UniqueConstraint(fields=["saga", "key", "about"], name="eventing_timer_once")]
-        indexes = [models.Index(fields=["saga", "partition", "due_at"], name="eventing_timer_due")]
+        indexes = [
+            models.Index(fields=["saga", "partition", "due_at"], name="eventing_timer_due"),
+            models.Index(fields=["key"], condition=models.Q(attempts__gte=3), name="eventing_timer_failing"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.saga} {self.key}: {self.about} at {self.due_at:%Y-%m-%d %H:%M}"

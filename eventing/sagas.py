@@ -75,16 +75,19 @@ INSERT INTO eventing_timer (saga, key, about, partition, due_at, correlation_id)
 SELECT %(saga)s, key, about, %(partition)s, statement_timestamp() + after, correlation_id
 FROM unnest(%(keys)s::uuid[], %(abouts)s::text[], %(afters)s::interval[], %(correlations)s::uuid[])
     AS timer (key, about, after, correlation_id)
-ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
+ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0, error = ''
 """
 
 # But not a person's wish, which reaches an ended saga too.
 FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s) AND about <> %(resumed)s"
 
 # The first reminder that is due, of a saga that no parked event blocks, once the partition has seen everything. It is
-# put off before it is handled, so that one which fails, or takes its worker with it, keeps no other waiting.
+# put off, and its attempt counted, before it is handled: one which fails, or takes its worker with it, keeps no other
+# waiting, and comes again ever more seldom, an hour apart at the most.
 PUT_OFF = """
-UPDATE eventing_timer SET due_at = statement_timestamp() + %(delay)s WHERE id = (
+UPDATE eventing_timer SET attempts = attempts + 1,
+    due_at = statement_timestamp() + least(%(delay)s * 2 ^ least(attempts, 30), interval '1 hour')
+WHERE id = (
     SELECT id FROM eventing_timer timer
     WHERE saga = %(saga)s AND partition = %(partition)s AND due_at <= statement_timestamp()
         AND EXISTS (
@@ -99,9 +102,16 @@ UPDATE eventing_timer SET due_at = statement_timestamp() + %(delay)s WHERE id = 
     ORDER BY due_at LIMIT 1
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, due_at
+RETURNING id, due_at, attempts
 """
 DELAY = timedelta(seconds=10)
+
+# Unless the saga has replaced it meanwhile. One that wasn't tried after all hasn't lost an attempt.
+PUT_BACK = """
+UPDATE eventing_timer SET error = CASE WHEN %(tried)s THEN %(error)s ELSE error END,
+    attempts = attempts - CASE WHEN %(tried)s THEN 0 ELSE 1 END
+WHERE id = %(id)s AND due_at = %(due_at)s
+"""
 
 # Unless the saga has replaced it meanwhile, or ended.
 TAKE = """
@@ -183,8 +193,8 @@ class SagaSubscription(Subscription):
 
     def due(self, partition: int) -> Reminder | None:
         """The reminder that is due first."""
-        for timer_id, due_at in run(PUT_OFF, {"saga": self.name, "partition": partition, "delay": DELAY}):
-            return Reminder(timer_id, due_at)
+        for reminder in run(PUT_OFF, {"saga": self.name, "partition": partition, "delay": DELAY}):
+            return Reminder(*reminder)
         return None
 
     def remind(self, reminder: Reminder, partition: int) -> None:
@@ -194,6 +204,11 @@ class SagaSubscription(Subscription):
             event = Resumed() if about == RESUMED else TimedOut(about=about)
             sagas = self._load([key])
             self._take([Step(running, event, cause, running.state) for running in sagas.values()], partition)
+
+    def put_back(self, reminder: Reminder, error: Exception | None = None) -> None:
+        """Keep a reminder for later. Of an error only the kind is kept: what it says may tell of a person."""
+        said = {"tried": error is not None, "error": type(error).__qualname__}
+        run(PUT_BACK, {"id": reminder.id, "due_at": reminder.due_at, **said})
 
     def _take(self, steps: Sequence[Step], partition: int) -> None:
         commands = [list(step.saga.react(step.event)) for step in steps]

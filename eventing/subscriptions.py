@@ -27,10 +27,11 @@ MOST_PARTITIONS = 256  # the partition comes from one byte of a hash
 
 
 class Reminder(NamedTuple):
-    """A reminder by its number, and the time that it's put off to while it is handled."""
+    """A reminder by its number, the time that it's put off to while it is handled, and which attempt this is."""
 
     id: int
     due_at: datetime
+    attempt: int
 
 
 class Subscription(ABC):
@@ -81,6 +82,10 @@ class Subscription(ABC):
 
     def remind(self, reminder: Reminder, partition: int) -> None:
         """Handle a reminder, in the running transaction, unless that isn't needed any more."""
+        raise NotImplementedError
+
+    def put_back(self, reminder: Reminder, error: Exception | None = None) -> None:
+        """Keep a reminder for later that failed, or without an ``error`` one that wasn't tried."""
         raise NotImplementedError
 
     def partition_of(self, sequence: str) -> int:

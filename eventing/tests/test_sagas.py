@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -16,7 +16,7 @@ from eventing.checkpoints import pause, repartition, resume
 from eventing.domain import Command, CommandRejected, Rejected, TimedOut
 from eventing.models import Checkpoint, Delivery, SagaInstance, SagaStep, StoredEvent, Timer
 from eventing.sagas import SagaSubscription, instance, saga_failed
-from eventing.subscriptions import subscription_named
+from eventing.subscriptions import Reminder, subscription_named
 from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.commands import CloseAccount, PayIn
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in, stream_of
@@ -234,9 +234,7 @@ def test_a_reminder_that_fails_keeps_no_other_waiting(
 
     with monkeypatch.context() as patched:
         patched.setattr(Welcome, "react", failing)
-        with pytest.raises(ValueError, match="Not now"):
-            reminded(welcome)
-        assert reminded(welcome) == 5
+        assert reminded(welcome) == 6
     assert {account for account in accounts if not store.load(Account, account).closed} == {first}
     time_passes()
     assert reminded(welcome) == 1
@@ -515,3 +513,68 @@ def test_a_saga_that_fails_tells_so_once_and_only_if_it_is_committed(
 def test_no_reminder_can_be_taken_for_a_persons_wish() -> None:
     with pytest.raises(ValueError, match="can't be about 'resumed'"):
         Welcome(id=UUID(int=1)).remind_me(after=timedelta(days=1), about="resumed")
+
+
+def test_a_reminder_that_fails_is_counted_and_comes_again_ever_more_seldom(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = opens_account()
+    reacted(welcome)
+    react = Welcome.react
+
+    def fails(self: Welcome, event: Any) -> Iterator[Command]:
+        if isinstance(event, TimedOut):
+            raise ValueError("I don't know what time it is.")
+        return react(self, event)
+
+    monkeypatch.setattr(Welcome, "react", fails)
+    for attempt in range(1, 4):
+        time_passes()
+        assert reminded(welcome) == 1
+        timer = Timer.objects.get()
+        assert (timer.attempts, timer.error) == (attempt, "ValueError")
+        assert timer.due_at - timezone.now() > timedelta(seconds=10 * 2 ** (attempt - 1) - 5)
+    Timer.objects.update(attempts=40)
+    time_passes()
+    assert reminded(welcome) == 1
+    assert Timer.objects.get().due_at - timezone.now() < timedelta(hours=1, seconds=1)
+
+    monkeypatch.undo()
+    time_passes()
+    assert reminded(welcome) == 1
+    assert not Timer.objects.exists()
+    assert store.load(Account, account).closed
+
+
+def test_a_reminder_that_kills_its_worker_is_counted_too(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens_account()
+    reacted(welcome)
+
+    def dies(self: Welcome, event: Any) -> Iterator[Command]:
+        raise SystemExit
+
+    monkeypatch.setattr(Welcome, "react", dies)
+    time_passes()
+    with pytest.raises(SystemExit):
+        reminded(welcome)
+    assert Timer.objects.get().attempts == 1
+
+
+def test_a_reminder_that_somebody_overtakes_is_tried_again_at_once(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens_account()
+    reacted(welcome)
+    remind, conflicts = SagaSubscription.remind, iter([True, True, False])
+
+    def overtaken(self: SagaSubscription, reminder: Reminder, partition: int) -> None:
+        remind(self, reminder, partition)
+        if next(conflicts):
+            raise store.ConflictError(stream_of(uuid4()), 1, 2)
+
+    monkeypatch.setattr(SagaSubscription, "remind", overtaken)
+    time_passes()
+    assert reminded(welcome) == 1
+    assert not Timer.objects.exists()
