@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, overload
@@ -176,20 +176,23 @@ class SagaSubscription(Subscription):
     def handle(self, records: Sequence[Record], partition: int) -> int:
         """Let sagas react to records, as long as no saga comes twice: its commands have to be carried out first."""
         context.about_to("move a saga")
-        first = _each_saga_once(records)
-        sagas = self._load([UUID(record.key) for record in first])
-        steps = []
-        for record in first:
+        sagas = self._load({UUID(record.key) for record in records})
+        steps: dict[UUID, Step] = {}
+        handled = 0
+        for record in records:
             key = UUID(record.key)
+            if key in steps:
+                break
+            handled += 1
             running = sagas.get(key)
             if running is None:
                 if not self.saga_class.is_begun_by(record.event):
                     continue  # it began before the saga was there, or belongs to somebody else
                 running = self.saga_class(id=key)
             cause = context.following(record, actor=self.name)
-            steps.append(Step(running, record.event, cause, running.state, record.position))
-        self._take(steps, partition)
-        return len(first)
+            steps[key] = Step(running, record.event, cause, running.state, record.position)
+        self._take(list(steps.values()), partition)
+        return handled
 
     def due(self, partition: int) -> Reminder | None:
         """The reminder that is due first."""
@@ -211,6 +214,8 @@ class SagaSubscription(Subscription):
         run(PUT_BACK, {"id": reminder.id, "due_at": reminder.due_at, **said})
 
     def _take(self, steps: Sequence[Step], partition: int) -> None:
+        if not steps:
+            return
         commands = [list(step.saga.react(step.event)) for step in steps]
         sent: list[list[Sent]] = []
         with store.unit_of_work() as work:
@@ -236,7 +241,7 @@ class SagaSubscription(Subscription):
             answers = list(saga.react(CommandRejected(command=command, reason=reason)))
             return [Sent(command, reason), *(each for answer in answers for each in self._send(work, saga, answer))]
 
-    def _load(self, keys: Sequence[UUID]) -> dict[UUID, Saga]:
+    def _load(self, keys: Collection[UUID]) -> dict[UUID, Saga]:
         rows = run(LOAD, {"saga": self.name, "keys": list(keys)})
         memories = personal.opened([memory for _, memory in rows])
         return {
@@ -245,8 +250,6 @@ class SagaSubscription(Subscription):
         }
 
     def _save(self, steps: Sequence[Step], sent: Sequence[Sequence[Sent]], partition: int) -> None:
-        if not steps:
-            return
         reminders = self._reminders(steps)
         deadlines = {key: after for key, about, after, _ in reminders if about == DEADLINE}
         sealed = personal.seal([*(step.saga for step in steps), *([each.command for each in some] for some in sent)])
@@ -323,14 +326,3 @@ def _tell_of_failure(saga: str, key: UUID, reason: str) -> None:
 def _columns(reminders: Sequence[tuple[UUID, str, timedelta, UUID]]) -> dict[str, list[Any]]:
     keys, abouts, afters, correlations = map(list, zip(*reminders, strict=True))
     return {"keys": keys, "abouts": abouts, "afters": afters, "correlations": correlations}
-
-
-def _each_saga_once(records: Sequence[Record]) -> list[Record]:
-    seen: set[str] = set()
-    first: list[Record] = []
-    for record in records:
-        if record.key in seen:
-            break
-        seen.add(record.key)
-        first.append(record)
-    return first
