@@ -202,6 +202,9 @@ class Delivery(models.Model):
                 name="eventing_delivery_sequence",
             ),
             models.Index(
+                fields=["subscription"], condition=models.Q(state="skipped"), name="eventing_delivery_skipped"
+            ),
+            models.Index(
                 fields=["signature"],
                 condition=models.Q(state__in=["waiting", "dead"]) & ~models.Q(signature=""),
                 name="eventing_delivery_signature",

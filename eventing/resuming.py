@@ -24,7 +24,13 @@ INSERT INTO eventing_timer (saga, key, about, partition, due_at, correlation_id)
 SELECT saga, key, %(about)s, get_byte(sha256(convert_to(key::text, 'UTF8')), 0) %% %(partitions)s,
     statement_timestamp(), coalesce(correlation_id, gen_random_uuid())
 FROM eventing_saga WHERE id = %(id)s
-ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at
+ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0
+"""
+
+# Reminders that failed are tried again at once, too.
+REMIND_AGAIN = """
+UPDATE eventing_timer SET due_at = statement_timestamp(), attempts = 0
+WHERE saga = %(saga)s AND key = %(key)s AND attempts > 0
 """
 
 
@@ -86,6 +92,7 @@ def resume(saga: SagaInstance, *, who: User, **noted: str) -> Resumption:
     subscription = saga_named(saga.saga)
     with transaction.atomic():
         hears, letters = plan(saga).hears, deliveries.retry(letters_of(saga))
+        run(REMIND_AGAIN, {"saga": saga.saga, "key": saga.key})
         if hears:
             run(RESUME, {"id": saga.pk, "about": RESUMED, "partitions": subscription.partitions})
         audit.note(who, "resumed", saga, state=saga.state, letters=letters, **noted)

@@ -12,14 +12,16 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 
 from eventing import checkpoints
+from eventing.effects import EffectSubscription
 from eventing.event_map import sent_by
-from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance
+from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, SagaInstance, StoredEvent, Timer
 from eventing.resuming import saga_named, sagas
-from eventing.subscriptions import subscriptions
+from eventing.subscriptions import subscription_named, subscriptions
 
 SLOW = timedelta(seconds=10)  # what waits for longer than this isn't just on its way
 
-# Those that failed, missed their deadline, or have an event that died. Each part is found by an index of its own.
+# Those that failed, missed their deadline, or have an event that died or a reminder that fails again and again. Each
+# part is found by an index of its own.
 STUCK = """
 SELECT id FROM eventing_saga WHERE failed
 UNION SELECT id FROM eventing_saga WHERE ended_at IS NULL AND deadline_at <= statement_timestamp()
@@ -28,6 +30,7 @@ JOIN eventing_saga saga ON saga.saga = letter.subscription
     AND saga.key = CASE WHEN letter.subscription = ANY(%s)
         AND letter.sequence ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN letter.sequence::uuid END
 WHERE letter.state = 'dead'
+UNION SELECT saga.id FROM eventing_timer timer JOIN eventing_saga saga USING (saga, key) WHERE timer.attempts >= 3
 """
 
 
@@ -38,6 +41,7 @@ class Act(Enum):
     WAIT = "wait"
     RESUME = "resume the saga"
     RETRY = "retry the letter, or skip it"
+    TAKE_UP = "retry the letter"
     UNPAUSE = "resume the subscription"
     SEE_TO_WORKERS = "see whether workers run"
     SEE_TO_IT = "see to it by hand"
@@ -66,9 +70,11 @@ def why_unfinished(saga: SagaInstance) -> Why:
     return (
         _own_letter(saga)
         or _failure(saga)
+        or _reminder(saga)
         or _halt(saga.saga, partition)
         or _relay()
         or _letter_of_others(saga)
+        or _given_up(saga)
         or _patience(saga)
     )
 
@@ -90,16 +96,30 @@ def _failure(saga: SagaInstance) -> Why | None:
     )
 
 
+def _reminder(saga: SagaInstance) -> Why | None:
+    """A reminder that fails again and again, or takes its worker with it."""
+    failing = Timer.objects.filter(saga=saga.saga, key=saga.key, attempts__gte=Timer.FAILING).first()
+    if failing is None:
+        return None
+    how = f"failed with {failing.error}" if failing.error else "was begun and never ended"
+    again = f"{_times(failing.attempts)}, and is tried again {_in(failing.due_at)}"
+    return Why(
+        sentence=f"Its reminder of {failing.about} {how}, {again}.",
+        act=_by_person(saga),
+    )
+
+
 def _halt(name: str, partition: int) -> Why | None:
     """A subscription that stands still, so that what it's to hear may still be on its way."""
     checkpoint = Checkpoint.objects.filter(subscription=name, partition=partition).first()
     if checkpoint is None:
         return None
     lag, moved = checkpoints.head() - checkpoint.position, checkpoint.moved_at
+    unseen = LogEntry.objects.filter(position=checkpoint.position + 1).first()
     behind = f"{lag:,} {'event' if lag == 1 else 'events'} behind the log"
     if checkpoint.state != Checkpoint.State.RUNNING:
         return Why(sentence=f"{name} is {checkpoint.state}, {behind}.", act=Act.UNPAUSE, subscription=name)
-    if lag and (moved is None or _is_slow(moved)):
+    if unseen and _is_slow(unseen.published_at) and (moved is None or _is_slow(moved)):
         since = f"last moved {_ago(moved)}" if moved else "has never moved"
         return Why(sentence=f"{name} is {behind}, and {since}.", act=Act.SEE_TO_WORKERS, subscription=name)
     return None
@@ -118,14 +138,7 @@ def _relay() -> Why | None:
 def _letter_of_others(saga: SagaInstance) -> Why | None:
     """What fails, or has yet to be done, in the saga's conversation, by those whose doing has consequences: nobody
     waits for a read model or a mail."""
-    if saga.correlation_id is None:
-        return None
-    heard = [each.name for each in subscriptions() if each.name != saga.saga and sent_by(each)]
-    letters = list(
-        Delivery.objects.filter(
-            event__correlation_id=saga.correlation_id, subscription__in=heard, state__in=Delivery.OPEN
-        ).select_related("event")
-    )
+    letters = list(_jobs_for(saga).filter(state__in=Delivery.OPEN))
     if not letters:
         return None
     letter = max(letters, key=lambda each: (each.state == Delivery.State.DEAD, each.attempts, -each.position))
@@ -136,6 +149,31 @@ def _letter_of_others(saga: SagaInstance) -> Why | None:
         act=Act.SEE_TO_WORKERS if _is_slow(letter.created_at) else Act.WAIT,
         subscription=letter.subscription,
     )
+
+
+def _given_up(saga: SagaInstance) -> Why | None:
+    """What somebody has skipped, so that its outcome never came."""
+    letter = _jobs_for(saga).filter(state=Delivery.State.SKIPPED).order_by("finished_at").last()
+    if letter is None or letter.finished_at is None:
+        return None
+    return Why(
+        sentence=f"{letter.subscription}, which it waits for, was given up {_ago(letter.finished_at)}: {letter.reason}",
+        act=Act.TAKE_UP if isinstance(subscription_named(letter.subscription), EffectSubscription) else Act.SEE_TO_IT,
+        letter=letter.pk,
+        subscription=letter.subscription,
+    )
+
+
+def _jobs_for(saga: SagaInstance) -> QuerySet[Delivery]:
+    """What others do in the saga's conversations, if something comes of it: the one that it began in, and those that
+    people began who took part, such as by cancelling."""
+    heard = StoredEvent.objects.filter(pk__in=saga.history.exclude(event_id=None).values("event_id"))
+    conversations = set(heard.values_list("correlation_id", flat=True))
+    if saga.correlation_id:
+        conversations.add(saga.correlation_id)
+    others = [each.name for each in subscriptions() if each.name != saga.saga and sent_by(each)]
+    jobs = Delivery.objects.filter(event__correlation_id__in=conversations, subscription__in=others)
+    return jobs.select_related("event")
 
 
 def _about(letter: Delivery, consequence: str) -> Why:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
-from eventing import context
+from eventing import context, letters, stuck
 from eventing.checkpoints import pause, resume
 from eventing.handlers import dispatch
-from eventing.models import SagaInstance, Timer
+from eventing.letters import Filter
+from eventing.models import Delivery, SagaInstance, Timer
 from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
@@ -22,6 +24,7 @@ from inventory.models import StockLevel
 from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Fulfilment
 from orders.models import CustomerOrder, OrderLine, OrderSummary
+from payments.gateway import GatewayDown, SimulatedGateway
 from payments.models import GatewayEntry, PaymentSummary
 from shipping.commands import DeliverShipment, DispatchShipment
 from shipping.models import Consignment, ShipmentSummary
@@ -200,4 +203,37 @@ def test_an_order_that_is_not_fulfilled_in_time_is_cancelled(manner: str) -> Non
     order = OrderSummary.objects.get()
     assert (order.status, order.cancellation_reason) == ("cancelled", "It could not be fulfilled in time")
     assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
+    assert saga_states(manner) == {"COMPENSATED"}
+
+
+def test_a_refund_that_fails_is_what_a_cancelled_order_waits_for_also_when_somebody_gives_it_up(
+    manner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise GatewayDown("Out of order.")
+
+    pause(subscription_named("shipping.book"))
+    clerk = User.objects.create_user("clerk")
+    with monkeypatch.context() as outage:
+        outage.setattr(SimulatedGateway, "refund", down)
+        place()
+        settle()
+        dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+        settle()
+        saga = SagaInstance.objects.get(key=ORDER, saga__in=("orders.OrderFulfilment", "payments.OrderPayment"))
+        (letter,) = Delivery.objects.filter(subscription="payments.refund")
+        why = stuck.why_unfinished(saga)
+        assert (why.act, why.letter) == (stuck.Act.RETRY, letter.pk)
+
+        letters.skip(Filter(ids=(letter.pk,)), reason="The gateway is being replaced.", who=clerk)
+        settle()
+        why = stuck.why_unfinished(saga)
+        assert (why.act, why.letter) == (stuck.Act.TAKE_UP, letter.pk)
+        assert "payments.refund, which it waits for, was given up" in why.sentence
+        assert "The gateway is being replaced." in why.sentence
+
+    letters.retry(Filter(ids=(letter.pk,)), who=clerk)
+    resume(subscription_named("shipping.book"))
+    settle()
+    assert ("refund", "succeeded", 3738) in ledger()
     assert saga_states(manner) == {"COMPENSATED"}

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    atomic = False  # the index is made beside those who write
+    atomic = False  # the indexes are made beside those who write
 
     dependencies = [("eventing", "0008_alerts")]
 
@@ -15,5 +15,8 @@ class Migration(migrations.Migration):
         migrations.AddField("timer", "error", models.TextField(db_default="", default="", help_text="The kind of the last error.")),
         django.contrib.postgres.operations.AddIndexConcurrently(
             "timer", models.Index(condition=models.Q(("attempts__gte", 3)), fields=["key"], name="eventing_timer_failing")
+        ),
+        django.contrib.postgres.operations.AddIndexConcurrently(
+            "delivery", models.Index(condition=models.Q(("state", "skipped")), fields=["subscription"], name="eventing_delivery_skipped")
         ),
     ]

@@ -6,20 +6,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
-from eventing import checkpoints, stuck
+from eventing import checkpoints, resuming, store, stuck
 from eventing.domain import Command
-from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance, StoredEvent
+from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance, StoredEvent, Timer
 from eventing.resuming import find, saga_named
 from eventing.sagas import SagaSubscription
 from eventing.stuck import Act, Why, why_unfinished
 from eventing.subscriptions import subscription_named
+from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in
 from eventing.tests.bank.events import MoneyPaidIn
 from eventing.tests.bank.sagas import Welcome
-from eventing.tests.test_sagas import reacted
+from eventing.tests.test_sagas import reacted, reminded
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -134,18 +136,45 @@ def test_a_pause_is_told_before_anything_else_that_may_come_of_it(welcome: SagaS
     )
 
 
-def test_workers_that_stand_still_are_told(welcome: SagaSubscription) -> None:
+def test_workers_that_stand_still_are_told(welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch) -> None:
     account = opens_account()
     reacted(welcome)
     pays_in(account, 1)
     everything_is_relayed()
-    assert why(account).act is Act.WAIT
     Checkpoint.objects.update(moved_at=timezone.now() - timedelta(minutes=3))
+    assert why(account).act is Act.WAIT
+    monkeypatch.setattr(stuck, "SLOW", timedelta(0))
     assert why(account) == Why(
         sentence="eventing.Welcome is 1 event behind the log, and last moved 3 minutes ago.",
         act=Act.SEE_TO_WORKERS,
         subscription=welcome.name,
     )
+
+
+def test_workers_that_had_nothing_to_do_for_a_while_dont_stand_still(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    reacted(welcome)
+    Checkpoint.objects.update(moved_at=timezone.now() - timedelta(hours=1))
+    pays_in(account, 1)
+    everything_is_relayed()
+    assert why(account).act is Act.WAIT
+
+
+def test_a_reminder_that_fails_again_and_again_needs_a_person(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = opens_account()
+    reacted(welcome)
+    Timer.objects.update(attempts=Timer.FAILING, error="ValueError", due_at=timezone.now() + timedelta(minutes=1))
+    assert stuck_ones() == {account}
+    assert why(account).sentence.startswith(
+        "Its reminder of deadline failed with ValueError, 3 times, and is tried again in 59 s"
+    )
+    assert why(account).act is Act.RESUME
+    resuming.resume(find(account), who=User.objects.create_user("clerk"))
+    assert Timer.objects.get(about="deadline").attempts == 0
+    assert reminded(welcome) == 2  # of the deadline, and of the wish
+    assert store.load(Account, account).closed
 
 
 def test_a_relay_that_stands_still_is_told(welcome: SagaSubscription) -> None:
