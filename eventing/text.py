@@ -6,6 +6,7 @@ import re
 
 from eventing.domain import Rejected
 
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Neither control characters, which PostgreSQL and people can't read, nor halves of a character.
 _READABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 
@@ -18,3 +19,8 @@ def check_text(what: str, text: str, longest: int, *, blank: bool = True) -> Non
         raise Rejected(f"{what} has {len(text):,} characters; {longest:,} is the most.")
     if not _READABLE.fullmatch(text):
         raise Rejected(f"{what} has characters that can't be shown, such as control characters: {text!r}.")
+
+
+def readable(text: str, longest: int) -> str:
+    """What somebody else said, such as a gateway, as text that `check_text` takes: in one line, and cut."""
+    return " ".join(_UNREADABLE.sub(" ", text).split())[:longest]

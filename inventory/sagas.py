@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from eventing.domain import Command, CommandRejected, Event, Resumed, Saga
+from eventing.domain import Command, CommandRejected, Event, Resumed, Saga, TimedOut
 from eventing.sagas import saga
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.events import (
@@ -14,6 +15,8 @@ from inventory.events import (
 )
 from orders.events import Fulfilment, OrderCancelled, OrderPlaced
 from payments.events import PaymentCompleted
+
+DEADLINE = timedelta(minutes=15)  # what takes longer is stuck
 
 
 @saga
@@ -39,12 +42,14 @@ class OrderStock(Saga):
         | InventoryReserved
         | InventoryReservationFailed
         | ReservationReleased
+        | TimedOut
         | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
             case OrderPlaced():
                 self.state = "PAYMENT_PENDING"
+                self.remind_me(after=DEADLINE)
                 self.lines = units_of_each_article((line.sku, line.quantity) for line in event.lines)
             case PaymentCompleted() if self.state == "PAYMENT_PENDING":
                 self.state = "INVENTORY_PENDING"
@@ -60,6 +65,8 @@ class OrderStock(Saga):
                 self.state = "COMPENSATED"
             case OrderCancelled() if self.state in ("INVENTORY_PENDING", "COMPLETED"):
                 yield from self._let_go()
+            case TimedOut():
+                pass  # orders decides what comes of it; whoever looks for stuck sagas finds this one by its deadline
             case Resumed() if self.state == "FAILED":
                 yield from self._let_go()
             case Resumed():
@@ -73,4 +80,5 @@ class OrderStock(Saga):
 
     def _let_go(self) -> Iterator[Command]:
         self.state = "COMPENSATING"
+        self.remind_me(after=DEADLINE)
         yield ReleaseReservation(order_id=self.id)

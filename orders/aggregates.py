@@ -11,7 +11,7 @@ from eventing.contact import Contact, check_contact
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money, exponent
 from eventing.text import check_text
-from orders.commands import ReturnLine
+from orders.commands import LONGEST_REASON, ReturnLine
 from orders.events import (
     BuyerForgotten,
     Fulfilment,
@@ -32,7 +32,6 @@ MOST_UNITS = 1_000_000  # of one line
 LARGEST_TOTAL = 2**63 - 1  # minor units: what a bigint holds
 LONGEST_SKU = 64
 LONGEST_TEXT = 255
-LONGEST_REASON = 1_000
 
 
 class Status(Enum):
@@ -96,9 +95,9 @@ class Order(Aggregate[OrderEvent], category="order"):
                 raise Rejected(f"An order that is {self.status.value} can't be confirmed.")
 
     def cancel(self, reason: str) -> None:
-        check_text("The reason", reason, LONGEST_REASON, blank=False)
         match self.status:
             case Status.PLACED:
+                check_text("The reason", reason, LONGEST_REASON, blank=False)
                 self._become(OrderCancelled(order_id=self.id, reason=reason))
             case Status.CANCELLED:
                 pass

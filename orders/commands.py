@@ -8,6 +8,8 @@ from eventing.contact import Contact
 from eventing.domain import Command, Value
 from orders.events import Fulfilment, Line
 
+LONGEST_REASON = 1_000
+
 
 class PlaceOrder(Command):
     """``customer_id`` is None for a guest; ``reference`` is the order's name elsewhere, such as an invoice number.

@@ -11,6 +11,7 @@ from eventing.domain import FAILED, Command, CommandRejected, Event, Personal, R
 from eventing.money import Money
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
+from eventing.text import readable
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.events import (
     InventoryReservationFailed,
@@ -20,7 +21,7 @@ from inventory.events import (
     Shortage,
     units_of_each_article,
 )
-from orders.commands import CancelOrder, ConfirmOrder, ForgetBuyer
+from orders.commands import LONGEST_REASON, CancelOrder, ConfirmOrder, ForgetBuyer
 from orders.events import BuyerForgotten, Fulfilment, OrderCancelled, OrderConfirmed, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment, payment_of
 from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
@@ -206,7 +207,7 @@ class OrderFulfilment(Saga):
             yield RefundPayment(payment_id=payment_of(self.id))
         if self.payment is not Step.ASKED and not self.order_cancelled:
             self.order_cancelled = True
-            yield CancelOrder(order_id=self.id, reason=self.given_up or self.reason)
+            yield CancelOrder(order_id=self.id, reason=readable(self.given_up or self.reason, LONGEST_REASON))
         if self.state == "COMPENSATING" and all(step in SETTLED for step in (self.payment, self.stock, self.shipment)):
             self.state = "COMPENSATED"
 
@@ -292,7 +293,7 @@ class OrderOutcome(Saga):
     def _give_up(self, reason: str) -> Iterator[Command]:
         if self.state in FORWARD:
             self.state = "COMPENSATING"
-            yield CancelOrder(order_id=self.id, reason=reason)
+            yield CancelOrder(order_id=self.id, reason=readable(reason, LONGEST_REASON))
 
 
 @saga(partitions=1)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money
+from eventing.text import readable
 from payments.commands import Charged, Declined
 from payments.events import (
     PaymentCompleted,
@@ -15,6 +16,9 @@ from payments.events import (
     PaymentRequested,
     RefundRequested,
 )
+
+LONGEST_CODE = 64
+LONGEST_MESSAGE = 500
 
 
 class Status(Enum):
@@ -68,7 +72,11 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             self.record(PaymentRequested(payment_id=self.id, order_id=order_id, amount=amount, method=method))
 
     def settle(self, outcome: Charged | Declined) -> None:
-        """Told the same outcome twice, the payment is settled once."""
+        """Told the same outcome twice, the payment is settled once. A gateway may word it as it likes."""
+        if isinstance(outcome, Declined):
+            outcome = Declined(
+                code=readable(outcome.code, LONGEST_CODE), message=readable(outcome.message, LONGEST_MESSAGE)
+            )
         if self.status is Status.NEW:
             raise Rejected(f"Payment {self.id} was never requested.")
         if self.outcome is not None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from eventing.domain import Command, CommandRejected, Event, Resumed, Saga
+from eventing.domain import Command, CommandRejected, Event, Resumed, Saga, TimedOut
 from eventing.sagas import saga
 from orders.events import Fulfilment, OrderCancelled, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment, payment_of
 from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+
+DEADLINE = timedelta(minutes=15)  # what takes longer is stuck
 
 
 @saga
@@ -34,12 +37,14 @@ class OrderPayment(Saga):
         | PaymentCompleted
         | PaymentFailed
         | PaymentRefunded
+        | TimedOut
         | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
             case OrderPlaced():
                 self.state = "PAYMENT_PENDING"
+                self.remind_me(after=DEADLINE)
                 yield ProcessPayment(
                     payment_id=payment_of(self.id), order_id=self.id, amount=event.total, method=event.payment_method
                 )
@@ -55,6 +60,8 @@ class OrderPayment(Saga):
                 self.state = "COMPENSATED"
             case PaymentRefunded():
                 pass  # a part, for goods that came back
+            case TimedOut():
+                pass  # orders decides what comes of it; whoever looks for stuck sagas finds this one by its deadline
             case Resumed() if self.state == "FAILED":
                 yield from self._give_back()
             case Resumed():
@@ -66,4 +73,5 @@ class OrderPayment(Saga):
 
     def _give_back(self) -> Iterator[Command]:
         self.state = "COMPENSATING"
+        self.remind_me(after=DEADLINE)
         yield RefundPayment(payment_id=payment_of(self.id))

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Event, Personal, Resumed, Saga
+from eventing.domain import Command, CommandRejected, Event, Personal, Resumed, Saga, TimedOut
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
 from inventory.events import InventoryReserved
 from orders.events import BuyerForgotten, Fulfilment, OrderCancelled, OrderPlaced
 from shipping.commands import CancelShipment, CreateShipment, ForgetRecipient, shipment_of
 from shipping.events import ShipmentCancelled, ShipmentCreated
+
+DEADLINE = timedelta(minutes=15)  # what takes longer is stuck
 
 
 @saga
@@ -38,12 +41,14 @@ class OrderShipment(Saga):
         | InventoryReserved
         | ShipmentCreated
         | ShipmentCancelled
+        | TimedOut
         | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
             case OrderPlaced():
                 self.state = "INVENTORY_PENDING"
+                self.remind_me(after=DEADLINE)
                 self.customer_id, self.recipient = event.customer_id, event.contact
             case InventoryReserved() if self.state == "INVENTORY_PENDING":
                 self.state = "SHIPPING_PENDING"
@@ -64,6 +69,8 @@ class OrderShipment(Saga):
                 self.state = "COMPENSATED"
             case OrderCancelled() if self.state in ("SHIPPING_PENDING", "COMPLETED"):
                 yield from self._cancel()
+            case TimedOut():
+                pass  # orders decides what comes of it; whoever looks for stuck sagas finds this one by its deadline
             case Resumed() if self.state == "FAILED":
                 yield from self._cancel()
             case Resumed():
@@ -79,6 +86,7 @@ class OrderShipment(Saga):
 
     def _cancel(self) -> Iterator[Command]:
         self.state = "COMPENSATING"
+        self.remind_me(after=DEADLINE)
         yield CancelShipment(shipment_id=shipment_of(self.id))
 
 

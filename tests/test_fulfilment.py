@@ -24,6 +24,7 @@ from inventory.models import StockLevel
 from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Fulfilment
 from orders.models import CustomerOrder, OrderLine, OrderSummary
+from payments.commands import Declined
 from payments.gateway import GatewayDown, SimulatedGateway
 from payments.models import GatewayEntry, PaymentSummary
 from shipping.commands import DeliverShipment, DispatchShipment
@@ -204,6 +205,36 @@ def test_an_order_that_is_not_fulfilled_in_time_is_cancelled(manner: str) -> Non
     assert (order.status, order.cancellation_reason) == ("cancelled", "It could not be fulfilled in time")
     assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
     assert saga_states(manner) == {"COMPENSATED"}
+
+
+@pytest.mark.parametrize("message", ["Declined.\nRing your\0 bank.", "No. " * 1_000], ids=["two lines", "a long story"])
+def test_whatever_a_gateway_says_when_it_declines_the_order_is_cancelled(
+    manner: str, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    monkeypatch.setattr(SimulatedGateway, "charge", lambda *_, **__: Declined(code="no", message=message))
+    place()
+    settle()
+    assert OrderSummary.objects.get().status == "cancelled"
+    assert saga_states(manner) == {"COMPENSATED"}
+
+
+def test_a_cancelled_order_whose_money_is_still_owed_is_stuck_after_a_while(
+    manner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise GatewayDown("Out of order.")
+
+    pause(subscription_named("shipping.book"))
+    monkeypatch.setattr(SimulatedGateway, "refund", down)
+    place()
+    settle()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+    assert not stuck.stuck()
+    SagaInstance.objects.update(deadline_at=timezone.now())
+    assert {saga.saga for saga in stuck.stuck()} >= {
+        "orders.OrderFulfilment" if manner == "orchestrated" else "payments.OrderPayment"
+    }
 
 
 def test_a_refund_that_fails_is_what_a_cancelled_order_waits_for_also_when_somebody_gives_it_up(
