@@ -78,6 +78,8 @@ def plan(saga: SagaInstance) -> Resumption:
     """What resuming would do. Raises NotResumable when that is nothing."""
     subscription, letters = saga_named(saga.saga), letters_of(saga)
     failed = letters.count()
+    if saga.ended_at and not saga.failed and not failed:
+        raise NotResumable(f"{saga.saga} {saga.key} has ended {saga.state}: there is nothing to resume.")
     if not subscription.can_resume and not failed:
         raise NotResumable(
             f"{saga.saga} {saga.key} can't be resumed: no letter of it waits to be tried again, and as its `react` "

@@ -62,10 +62,11 @@ def stuck() -> QuerySet[SagaInstance]:
 
 
 def why_unfinished(saga: SagaInstance) -> Why:
-    """What keeps a saga from its end, the nearest cause first. Raises UnknownSubscription for a saga that the program
-    doesn't define any more."""
+    """What keeps a saga from its end, the nearest cause first."""
     if saga.ended_at and not saga.failed:
         return Why(sentence=f"It ended {saga.state} {_ago(saga.ended_at)}.", act=Act.NOTHING)
+    if saga.saga not in {each.name for each in sagas()}:
+        return Why(sentence="The program doesn't define this saga any more, so nothing moves it.", act=Act.SEE_TO_IT)
     partition = saga_named(saga.saga).partition_of(str(saga.key))
     return (
         _own_letter(saga)

@@ -54,7 +54,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("POST", "inventory/items/<str:sku>/receive", RECEIVE, (401, 403, 403, 200, 200)),
     ("GET", "sagas", None, (401, 403, 403, 200, 200)),
     ("GET", "sagas/<str:name>/<uuid:key>", None, (401, 403, 403, 200, 200)),
-    ("POST", "sagas/<str:name>/<uuid:key>/resume", None, (401, 403, 403, 200, 200)),
+    ("POST", "sagas/<str:name>/<uuid:key>/resume", None, (401, 403, 403, 409, 409)),  # it has ended well
     ("GET", "replays", None, (401, 403, 403, 200, 200)),
     ("POST", "replays", REPLAY, (401, 403, 403, 201, 201)),
     ("GET", "replays/<int:replay_id>", None, (401, 403, 403, 200, 200)),

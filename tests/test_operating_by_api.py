@@ -114,14 +114,21 @@ def test_what_tells_of_a_person_is_only_for_those_who_may_see_it(operator: APICl
 
 @pytest.mark.usefixtures("order")
 def test_a_saga_is_resumed(operator: APIClient) -> None:
+    SagaInstance.objects.update(state="SHIPPING_PENDING", ended_at=None)
     answer = operator.post(f"{SAGA}/resume")
     assert (answer.status_code, answer.json()) == (200, {"letters": 0, "hears": True})
     entry = LogEntry.objects.get()
     assert entry.user.get_username() == "clerk"
-    assert audit.told(entry) == {"act": "resumed", "state": "COMPLETED", "letters": 0}
+    assert audit.told(entry) == {"act": "resumed", "state": "SHIPPING_PENDING", "letters": 0}
     settle()
-    last = operator.get(SAGA).json()["history"][-1]
-    assert (last["reminder"], last["late"]) == ("resumed", True)
+    assert operator.get(SAGA).json()["history"][-1]["reminder"] == "resumed"
+
+
+@pytest.mark.usefixtures("order")
+def test_a_saga_that_has_ended_well_has_nothing_to_resume(operator: APIClient) -> None:
+    answer = operator.post(f"{SAGA}/resume")
+    assert (answer.status_code, answer.json()["code"]) == (409, "rejected")
+    assert not LogEntry.objects.exists()
 
 
 def test_a_saga_that_waits_says_for_what(operator: APIClient) -> None:

@@ -85,11 +85,25 @@ def test_it_comes_after_all_that_the_saga_has_not_seen(welcome: SagaSubscription
     assert abouts(account)[-2:] == ["bank.money_paid_in", "resumed"]
 
 
-def test_a_saga_that_ended_well_does_nothing_about_it(welcome: SagaSubscription, clerk: User) -> None:
+def test_a_saga_that_ended_well_has_nothing_to_resume(welcome: SagaSubscription, clerk: User) -> None:
     account = opens_account()
     pays_in(account, 10)
     worked(welcome)
+    before = history(account)
+    with pytest.raises(NotResumable, match="has ended COMPLETED: there is nothing to resume"):
+        resume(find(account), who=clerk)
+    worked(welcome)
+    assert history(account) == before
+    assert not LogEntry.objects.exists()
+
+
+def test_one_that_ends_well_before_it_hears_of_the_wish_does_nothing_about_it(
+    welcome: SagaSubscription, clerk: User
+) -> None:
+    account = opens_account()
+    reacted(welcome)
     resume(find(account), who=clerk)
+    pays_in(account, 10)
     worked(welcome)
     last = history(account)[-1]
     assert (last.about, last.commands, last.late, last.state) == ("resumed", [], True, "COMPLETED")
