@@ -176,8 +176,7 @@ class Resumption(APIView):
 
 def _find(name: str, key: UUID) -> SagaInstance:
     try:
-        saga = resuming.find(key, name)
-        resuming.saga_named(name)
+        resuming.saga_named(name)  # first, because a name can be what PostgreSQL can't even be asked for
+        return resuming.find(key, name)
     except LookupError as error:
         raise Http404 from error
-    return saga

@@ -60,7 +60,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "replays/<int:replay_id>", None, (401, 403, 403, 200, 200)),
     ("POST", "replays/<int:replay_id>/<str:act>", None, (401, 403, 403, 200, 200)),
     ("GET", "letter-groups", None, (401, 403, 403, 200, 200)),
-    ("GET", "letter-groups/<str:signature>", None, (401, 403, 403, 200, 200)),
+    ("GET", "letter-groups/<slug:signature>", None, (401, 403, 403, 200, 200)),
     ("GET", "letters", None, (401, 403, 403, 200, 200)),
     ("GET", "letters/<int:letter_id>", None, (401, 403, 403, 200, 200)),
     ("POST", "letters/<int:letter_id>/retry", None, (401, 403, 403, 200, 200)),
@@ -112,7 +112,7 @@ def test_everybody_gets_what_the_table_says(
         path = path.replace("<int:replay_id>/<str:act>", f"{replay['id']}/cancel")
         path = path.replace("<int:replay_id>", str(replay["id"]))
     if route.startswith("letter"):
-        path = path.replace("<str:signature>", GROUP["signature"]).replace("<int:letter_id>", str(_dead_letter()))
+        path = path.replace("<slug:signature>", GROUP["signature"]).replace("<int:letter_id>", str(_dead_letter()))
     if "<int:job_id>" in route:
         job = clients["administrator"].post("/api/v1/letter-jobs", GROUP).json()
         path = path.replace("<int:job_id>", str(job["id"]))

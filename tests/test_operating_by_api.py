@@ -101,7 +101,19 @@ def test_a_saga_tells_what_it_did(operator: APIClient) -> None:
         ["orders.ConfirmOrder"],
     ]
     assert operator.get(SAGA.replace(str(ORDER), str(uuid4()))).status_code == 404
-    assert operator.get(SAGA.replace("OrderFulfilment", "Nothing")).status_code == 404
+    for name in ("orders.Nothing", "%00", "orders.OrderFulfilment%00", "orders.OrderSummaries"):
+        address = SAGA.replace("orders.OrderFulfilment", name)
+        for answer in (operator.get(address), operator.post(f"{address}/resume")):
+            assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+@pytest.mark.parametrize("name", ["%00", "9" * 5000, "x"])
+def test_what_nothing_can_be_called_is_not_found(name: str) -> None:
+    root = APIClient()
+    root.force_authenticate(User.objects.create_superuser("root"))
+    for kind in ("subscriptions", "letter-groups", "letters", "letter-jobs", "replays", "inventory/items", "orders"):
+        answer = root.get(f"/api/v1/{kind}/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), kind
 
 
 @pytest.mark.usefixtures("order")

@@ -21,6 +21,7 @@ from eventing.stuck import Why
 from eventing.subscriptions import UnknownSubscription
 
 A_PAGE = 50
+LONGEST_NUMBER = 19  # digits of PostgreSQL's largest
 PERSONAL = "eventing.view_personal_data"
 
 
@@ -96,7 +97,7 @@ def why_unfinished(saga: SagaInstance) -> Why:
 def _matching(asked: Mapping[str, str]) -> QuerySet[SagaInstance]:
     sagas = stuck.stuck() if asked["stuck"] else SagaInstance.objects.all()
     wanted: dict[str, Any] = {name: asked[name] for name in ("saga", "state") if asked[name]}
-    if asked["before"].isdecimal():
+    if asked["before"].isdecimal() and len(asked["before"]) <= LONGEST_NUMBER:
         wanted["pk__lt"] = int(asked["before"])
     if asked["key"]:
         try:

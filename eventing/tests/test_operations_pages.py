@@ -126,6 +126,11 @@ def test_looking_changes_nothing(name: str, arguments: tuple[Any, ...], operator
     assert not LogEntry.objects.exists()
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "x", ""])
+def test_a_page_of_sagas_before_any_number_is_a_page(viewer: Client, failed: UUID, number: str) -> None:
+    assert str(failed) in page(viewer, "sagas", before=number)
+
+
 def test_sagas_are_listed_and_found(viewer: Client, failed: UUID) -> None:
     fine = opens_account()
     settle()
