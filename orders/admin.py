@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from eventing.admin import ReadOnlyAdmin
+from eventing.contact import Contact
+from eventing.list_filters import Days
 from eventing.money import Money
 from orders.models import CustomerOrder, OrderLine, OrderSummary, Return, Status
 
@@ -20,11 +22,13 @@ LOOKS = {Status.PLACED: "warning", Status.CANCELLED: "danger"} | dict.fromkeys(
 @admin.register(OrderSummary)
 class OrderSummaryAdmin(ReadOnlyAdmin):
     list_display = ("name", "shown_status", "total", "line_count", "units", "returned_units", "placed_at")
-    list_filter = ("status", "placed_at")
+    list_filter = ("status", ("placed_at", Days))
+    list_filter_submit = True
     list_per_page = 50
     ordering = ("-placed_at", "order_id")
     search_fields = ("=order_id", "=customer_id", "=reference")
     search_help_text = "Id, reference, customer, e-mail or SKU, each in full"
+    exclude = [f"contact_{name}" for name in Contact.__struct_fields__]  # the order's own page knows to whom to show it
     page = "dashboard:order"
 
     def searches(self, request: HttpRequest, term: str) -> Iterator[Q]:

@@ -4,6 +4,7 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from eventing.admin import ReadOnlyAdmin
+from eventing.list_filters import Days
 from eventing.money import Money
 from payments.models import GatewayEntry, PaymentSummary, Refund, Status
 
@@ -19,7 +20,8 @@ LOOKS = {
 @admin.register(PaymentSummary)
 class PaymentSummaryAdmin(ReadOnlyAdmin):
     list_display = ("payment_id", "shown_status", "amount", "refunded", "method", "order_id", "requested_at")
-    list_filter = ("status", "requested_at")
+    list_filter = ("status", ("requested_at", Days))
+    list_filter_submit = True
     list_per_page = 50
     ordering = ("-requested_at", "payment_id")
     search_fields = ("=payment_id", "=order_id", "=charge_reference")

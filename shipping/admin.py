@@ -4,6 +4,7 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from eventing.admin import ReadOnlyAdmin
+from eventing.list_filters import Days
 from shipping.models import Consignment, ShipmentSummary, Status
 
 LOOKS = {Status.REQUESTED: "warning", Status.CREATED: "info", Status.CANCELLED: "danger"} | dict.fromkeys(
@@ -14,7 +15,8 @@ LOOKS = {Status.REQUESTED: "warning", Status.CREATED: "info", Status.CANCELLED: 
 @admin.register(ShipmentSummary)
 class ShipmentSummaryAdmin(ReadOnlyAdmin):
     list_display = ("shipment_id", "shown_status", "tracking_number", "order_id", "requested_at")
-    list_filter = ("status", "requested_at")
+    list_filter = ("status", ("requested_at", Days))
+    list_filter_submit = True
     list_per_page = 50
     ordering = ("-requested_at", "shipment_id")
     search_fields = ("=shipment_id", "=order_id", "=tracking_number")

@@ -20,6 +20,26 @@ def test_a_page_is_accessible(page_as: PageOf, place: Placer, path: str, theme: 
     axe_clean(page)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_orders_of_some_days_are_picked_by_name(page_as: PageOf, place: Placer, theme: str) -> None:
+    order = place(reference=f"REF-{theme}")
+    page = page_as("viewer", "/admin/orders/ordersummary/", color_scheme=theme)
+    page.get_by_role("button", name="Filters").click()
+    days = page.get_by_role("group", name="By placed at")
+    days.get_by_label("From").fill("2010-12-01")
+    days.get_by_label("Up to and including").fill("2010-12-09")
+    axe_clean(page)
+    page.get_by_role("button", name="Apply Filters").click()
+    expect(page.get_by_text(f"REF-{theme}")).to_have_count(0)
+
+    page.goto("/admin/orders/ordersummary/?placed_at_from=2010-12-01&placed_at_to=yesterday")
+    page.get_by_role("button", name="Filters").click()
+    expect(page.get_by_text("Enter a valid date.")).to_be_visible()
+    expect(page.get_by_label("From")).to_have_value("2010-12-01")
+    expect(page.locator(f"a[href*='{order}']").first).to_be_attached()
+    axe_clean(page)
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_can_be_read_without_a_script(stack: Stack, page_as: PageOf, path: str) -> None:
     page = page_as("viewer", path, java_script_enabled=False)
@@ -39,7 +59,10 @@ def test_the_way_in_is_accessible(page_as: PageOf, theme: str) -> None:
 LISTS = [
     "eventing/storedevent",
     "eventing/logentry",
+    "eventing/delivery",
+    "eventing/sagainstance",
     "payments/gatewayentry",
+    "payments/paymentsummary",
     "shipping/shipmentsummary",
     "admin/logentry",
 ]
