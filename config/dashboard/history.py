@@ -14,9 +14,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q
 
-from eventing import personal, resuming
+from eventing import audit, personal, resuming
 from eventing.domain import Event
-from eventing.models import Attempt, Delivery, SagaInstance
+from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob, SagaInstance
 from eventing.records import RECORD_COLUMNS, Stored, UnknownEvent, decode, decode_all
 from eventing.saga_history import StepShown, history_of
 from eventing.statements import run
@@ -37,6 +37,7 @@ from payments.models import GatewayEntry
 from shipping.commands import shipment_of
 from shipping.models import Consignment, ShipmentSummary
 
+UNREADABLE = (UnknownEvent, UnknownVersion, msgspec.ValidationError)
 MOST = 1_000  # events, and failed attempts, that are looked at
 NEAR = 2_000  # positions around a reservation's event, between which the stock that was appended with it is
 
@@ -172,18 +173,17 @@ def _happened(rows: Sequence[tuple[Any, ...]], with_personal_data: bool) -> list
 
 def _readable(stored: Sequence[Stored]) -> list[Event | None]:
     """The events that the program of today can read; a page about an order with one that it can't is still a page."""
-    unreadable = (UnknownEvent, UnknownVersion, msgspec.ValidationError)
 
     def one_by_one() -> Iterator[Event | None]:
         for each in stored:
             try:
                 yield decode(each)
-            except unreadable:
+            except UNREADABLE:
                 yield None
 
     try:
         return [*decode_all(stored)]
-    except unreadable:
+    except UNREADABLE:
         return list(one_by_one())
 
 
@@ -219,14 +219,25 @@ def _gateway(order_id: UUID, events: Sequence[Happened]) -> list[GatewayEntry]:
 
 
 def _acts(order_id: UUID, deliveries: Sequence[Delivery], sagas: Sequence[SagaTold]) -> list[LogEntry]:
-    """What operators did about the order, its letters and its sagas."""
-    order, letter, saga, shipment = ContentType.objects.get_for_models(
-        OrderSummary, Delivery, SagaInstance, ShipmentSummary
+    """What operators did about the order, its letters, also where they were among many, and its sagas."""
+    order, letter, saga, shipment, group, job = ContentType.objects.get_for_models(
+        OrderSummary, Delivery, SagaInstance, ShipmentSummary, LetterGroup, LetterJob
     ).values()
+    ours = {each.pk for each in deliveries}
+    jobs = set(JobLetter.objects.filter(delivery__in=ours).values_list("job_id", flat=True))
     about = (
         Q(content_type=order, object_id=str(order_id))
-        | Q(content_type=letter, object_id__in=[str(each.pk) for each in deliveries])
+        | Q(content_type=letter, object_id__in=[str(each) for each in ours])
+        | Q(content_type=job, object_id__in=[str(each) for each in jobs])
         | Q(content_type=saga, object_id__in=[str(each.saga.pk) for each in sagas])
         | Q(content_type=shipment, object_id=str(shipment_of(order_id)))
     )
-    return list(LogEntry.objects.filter(about).select_related("user").order_by("action_time", "pk")[:MOST])
+    found = {each.pk: each for each in LogEntry.objects.filter(about).select_related("user").order_by("-pk")[:MOST]}
+    if ours:  # a note about many letters stands with the first of them, or their group, and says which they are
+        about_many = LogEntry.objects.filter(
+            content_type__in=(letter, group), action_time__gte=min(each.created_at for each in deliveries)
+        )
+        for each in about_many.select_related("user").order_by("-pk")[:MOST]:
+            if ours & set(audit.told(each).get("letter_ids", ())):
+                found[each.pk] = each
+    return sorted(found.values(), key=lambda each: (each.action_time, each.pk))

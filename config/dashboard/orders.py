@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,7 +14,7 @@ from django.db.models import Model
 from django.http import Http404, HttpResponse
 from uuid_utils.compat import uuid7
 
-from config.dashboard.history import MOST, History, history
+from config.dashboard.history import MOST, UNREADABLE, History, history
 from config.dashboard.timeline import KINDS, timeline
 from config.dashboard.unfinished import why_unfinished
 from eventing import audit, context, letters, store
@@ -33,6 +34,7 @@ from shipping.models import ShipmentSummary
 from shipping.models import Status as ShipmentStatus
 
 PERSONAL = "eventing.view_personal_data"
+LONGEST_NUMBER = 9  # digits of a version
 STOP_POLLING = 286  # what htmx takes for: this will not change any more
 
 
@@ -89,6 +91,7 @@ class OrderPage(Page):
             "kinds": KINDS,
             "kind": kind,
             "is_cut": known.is_cut,
+            "unreadable_from": len(told) + 1 if len(told) < min(len(known.of("order")), MOST) else 0,
             "correlation_id": known.events[0].correlation_id,
             "version": version,
             "versions": [(each.version, each.title) for each in _versions(known)],
@@ -178,16 +181,29 @@ class RetryItsLetters(Act):
 def carry_out(command: Command, user: User, act: str, on: Model, **details: Any) -> None:
     """Dispatch a command on behalf of a user, and write down that it was they, once: a command that changes nothing
     any more is no act. Raises Rejected."""
-    with transaction.atomic(), context.acting(actor=user.get_username()):
-        if dispatch(command):
-            audit.note(user, act, on, **details)
+    try:
+        with transaction.atomic(), context.acting(actor=user.get_username()):
+            if dispatch(command):
+                audit.note(user, act, on, **details)
+    except UNREADABLE as error:
+        raise Rejected(f"The program can't read all that happened, so it can't decide: {error}") from error
 
 
 def _records(order_id: UUID) -> list[Record]:
-    records = list(islice(store.read(Stream("order", str(order_id))), MOST))
+    """The order's events, up to the first that the program can't read. Raises Http404 when there are none."""
+    stream = Stream("order", str(order_id))
+    try:
+        records = list(islice(store.read(stream), MOST))
+    except UNREADABLE:
+        records = list(_readable_ones(stream))
     if not records:
-        raise Http404(f"There is no order {order_id}.")
+        raise Http404(f"There is no order {order_id} that can be read.")
     return records
+
+
+def _readable_ones(stream: Stream) -> Iterator[Record]:
+    with suppress(*UNREADABLE):
+        yield from islice(store.read(stream, chunk=1), MOST)
 
 
 def _order(order_id: UUID) -> OrderSummary:
@@ -198,7 +214,7 @@ def _version(asked: str, newest: int) -> int:
     """The version that is asked for, 0 when none is. Raises Http404 for one that there isn't."""
     if not asked:
         return 0
-    if not asked.isdecimal() or not 1 <= int(asked[:9]) <= newest:
+    if not asked.isdecimal() or len(asked) > LONGEST_NUMBER or not 1 <= int(asked) <= newest:
         raise Http404(f"The order has the versions 1 to {newest}, and not {asked[:20]}.")
     return int(asked)
 

@@ -18,6 +18,7 @@ from inventory.events import StockItemListed, StockReceived, StockReleased, Stoc
 from inventory.models import StockLevel
 
 A_PAGE = 50
+LONGEST_NUMBER = 9  # digits of a version
 
 
 class Moved(NamedTuple):
@@ -39,7 +40,7 @@ class StockPage(Page):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         item = get_object_or_404(StockLevel, sku=kwargs["sku"])
         before = self.request.GET.get("before", "")
-        if before and not (before.isdecimal() and 1 <= int(before[:10]) < store.LATEST):
+        if before and not (before.isdecimal() and len(before) <= LONGEST_NUMBER and 1 <= int(before) < store.LATEST):
             raise Http404(f"{before[:20]!r} is no version of this article.")
         start = int(before) - 1 if before else None
         stream = Stream("stock", item.sku)

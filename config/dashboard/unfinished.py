@@ -52,17 +52,20 @@ def why_unfinished(history: History, *, with_personal_data: bool = False) -> Why
     moving = {each.name: each for each in subscriptions() if sent_by(each) or each.name in WAITS_FOR}
     open_jobs = [each for each in history.deliveries if each.state in Delivery.OPEN and each.subscription in moving]
     return (
-        _of_letters(open_jobs, moving, with_personal_data)
+        _of_letters(history, open_jobs, moving, with_personal_data)
         or _of_failed_sagas(history)
         or _of_halts(history, moving)
         or _of_relay(history)
+        or _of_given_up(history)
         or _of_jobs(open_jobs)
         or _of_deadline(history)
         or _of_events(history)
     )
 
 
-def _of_letters(open_jobs: Iterable[Delivery], moving: dict[str, Subscription], with_personal_data: bool) -> Why | None:
+def _of_letters(
+    history: History, open_jobs: Iterable[Delivery], moving: dict[str, Subscription], with_personal_data: bool
+) -> Why | None:
     failed = [each for each in open_jobs if each.error or each.state == Delivery.State.DEAD]
     if not failed:
         return None
@@ -78,12 +81,14 @@ def _of_letters(open_jobs: Iterable[Delivery], moving: dict[str, Subscription], 
             helps="See to the cause, then retry the letter once, or skip it with a reason.",
             link=link,
         )
-    most = moving[letter.subscription].attempts
+    if halt := _of_halts(history, {letter.subscription: moving[letter.subscription]}):
+        return halt
+    most, is_late = moving[letter.subscription].attempts, timezone.now() - letter.due_at > SLOW
     return Why(
         sentence=f"It waits for {what}: attempt {letter.attempts + 1} of {most} is next, at "
         f"{localtime(letter.due_at):%H:%M:%S %Z}. Last error: {error}.",
-        look="waiting",
-        helps="It's tried again by itself.",
+        look="bad" if is_late else "waiting",
+        helps="See whether the workers run." if is_late else "It's tried again by itself.",
         link=link,
     )
 
@@ -103,21 +108,22 @@ def _of_failed_sagas(history: History) -> Why | None:
 
 def _of_halts(history: History, moving: dict[str, Subscription]) -> Why | None:
     """Somebody who hasn't heard of something that happened to the order, and stands still."""
-    newest = {each.type: each.position for each in history.events}
-    unheard = {}
-    for name, subscription in moving.items():
-        if positions := [newest[each] for each in subscription.types if newest.get(each)]:
-            unheard[name] = max(positions)
-    for checkpoint in Checkpoint.objects.filter(subscription__in=unheard).order_by("subscription", "partition"):
+    concerns = {
+        name: [each for each in history.events if each.position and each.type in subscription.types]
+        for name, subscription in moving.items()
+    }
+    names = [name for name, events in concerns.items() if events]
+    for checkpoint in Checkpoint.objects.filter(subscription__in=names).order_by("subscription", "partition"):
         name = checkpoint.subscription
         if not _concerns(checkpoint, moving[name], history):
             continue
+        unheard = [each.recorded_at for each in concerns[name] if each.position > checkpoint.position]
         paused = checkpoint.state != Checkpoint.State.RUNNING
         waits = any(
             each.subscription == name and each.state in Delivery.OPEN and each.partition == checkpoint.partition
             for each in history.deliveries
         )
-        if checkpoint.position >= unheard[name] and not (paused and waits):
+        if not unheard and not (paused and waits):
             continue
         if paused:
             return Why(
@@ -126,7 +132,7 @@ def _of_halts(history: History, moving: dict[str, Subscription]) -> Why | None:
                 helps="Resume the subscription.",
                 link=link_to("operations:subscription", name),
             )
-        if checkpoint.moved_at is None or timezone.now() - checkpoint.moved_at > SLOW:
+        if all(timezone.now() - since > SLOW for since in (min(unheard), checkpoint.moved_at) if since):
             lag = checkpoints.head() - checkpoint.position
             return Why(
                 sentence=f"{name} is {lag:,} {'event' if lag == 1 else 'events'} behind and doesn't move.",
@@ -161,6 +167,21 @@ def _of_relay(history: History) -> Why | None:
     )
 
 
+def _of_given_up(history: History) -> Why | None:
+    """Somebody skipped what the order waits for, and its outcome never came."""
+    caused = {each.causation_id for each in history.events}
+    for job in history.deliveries:
+        if job.state == Delivery.State.SKIPPED and job.subscription in WAITS_FOR and job.event_id not in caused:
+            return Why(
+                sentence=f"It waits for {WAITS_FOR[job.subscription]}, which was given up: {job.reason.rstrip('.')}. "
+                "Nothing goes on by itself.",
+                look="bad",
+                helps="Retry the letter.",
+                link=link_to("operations:letter", job.pk),
+            )
+    return None
+
+
 def _of_jobs(open_jobs: Iterable[Delivery]) -> Why | None:
     for job in open_jobs:
         slow = timezone.now() - job.created_at > SLOW
@@ -175,13 +196,17 @@ def _of_jobs(open_jobs: Iterable[Delivery]) -> Why | None:
 
 
 def _of_deadline(history: History) -> Why | None:
-    if _last(history, OrderConfirmed) or _last(history, OrderCancelled):
+    if _last(history, OrderConfirmed):
         return None
+    outcome = (
+        "it is cancelled, and what was done for it isn't all undone yet."
+        if _last(history, OrderCancelled)
+        else "it wasn't fulfilled in time, and is to be cancelled."
+    )
     for saga in _sagas(history):
         if saga.ended_at is None and saga.deadline_at and saga.deadline_at <= timezone.now():
             return Why(
-                sentence=f"It is past its deadline, which was {_lasting(saga.deadline_at)} ago: it wasn't fulfilled in "
-                "time, and is to be cancelled.",
+                sentence=f"It is past its deadline, which was {_lasting(saga.deadline_at)} ago: {outcome}",
                 look="bad",
                 helps="See what its saga waits for.",
                 link=link_to("operations:saga", saga.saga, saga.key),

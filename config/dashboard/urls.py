@@ -16,5 +16,5 @@ urlpatterns = [
     path("operations/orders/<uuid:order_id>/retry/", orders.RetryItsLetters.as_view(), name="order-retry"),
     path("operations/payments/<uuid:payment_id>/", payments.PaymentPage.as_view(), name="payment"),
     path("operations/shipments/<uuid:shipment_id>/", shipments.ShipmentPage.as_view(), name="shipment"),
-    path("operations/inventory/<str:sku>/", stock.StockPage.as_view(), name="stock-item"),
+    path("operations/inventory/<path:sku>/", stock.StockPage.as_view(), name="stock-item"),
 ]

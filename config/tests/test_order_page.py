@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -15,15 +16,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from config.dashboard.history import EVENTS, MOST, NEAR, STOCK, STOCK_TYPES
-from eventing import audit
+from eventing import audit, letter_jobs, letters
 from eventing.contact import Contact
 from eventing.context import acting
 from eventing.handlers import dispatch
+from eventing.letters import Filter
 from eventing.models import Delivery
 from eventing.statements import run
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder, ReturnItems, ReturnLine
+from orders.events import Line
 from orders.models import OrderSummary, Return
 from payments.models import GatewayEntry, GatewayOutage
 from shipping.commands import DeliverShipment, DispatchShipment
@@ -279,6 +282,57 @@ def test_a_return_that_makes_no_sense_is_refused(operator: Client, fields: dict[
     act(operator, "order-return", **{"return_id": str(uuid4()), "reason": "Broken", **fields})
     assert said in text(operator.get(PAGES["order"]))
     assert not Return.objects.exists()
+
+
+def test_an_order_with_a_slash_in_an_article_has_a_page(viewer: Client) -> None:
+    line = Line(sku="A/B", description="", quantity=1, unit_price=pounds("1.00"))
+    order = uuid4()
+    dispatch(PlaceOrder(order_id=order, customer_id=None, lines=(line,)))
+    page = text(viewer.get(reverse("dashboard:order", args=[order])))
+    assert reverse("dashboard:stock-item", args=["A/B"]) in page
+
+
+def test_an_order_that_the_program_cant_read_to_its_end_has_a_page(
+    operator: Client,
+) -> None:
+    place()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO eventing_event SELECT (jsonb_populate_record(event, jsonb_build_object(
+                'id', gen_random_uuid(), 'version', 3, 'type', 'orders.order_teleported'))).*
+            FROM eventing_event event WHERE stream_id = %s AND version = 1
+            """,
+            [str(ORDER)],
+        )
+    assert "From version 3 on the program can't read what happened" in text(operator.get(PAGES["order"]))
+    act(operator, "order-cancel", reason="x")
+    assert "The program can't read all that happened" in unescape(text(operator.get(PAGES["order"])))
+
+
+@pytest.mark.parametrize("path", ["?version=1" + "0" * 5_000, "?version=%00", "?kind=%00"])
+def test_what_no_version_can_be_isnt_found(viewer: Client, path: str) -> None:
+    place()
+    assert viewer.get(f"{PAGES['order']}{path}").status_code == 404
+
+
+def test_acts_about_many_letters_stand_in_the_timeline_of_each_order(operator: Client) -> None:
+    GatewayOutage.objects.create(message="Back at ten.")
+    orders, other = [uuid4(), uuid4()], uuid4()
+    for order in orders:
+        place(order_id=order)
+    settle()
+    clerk = User.objects.create_user("ada")
+    letter_jobs.start(Filter(subscription="payments.charge"), who=clerk)
+    settle()
+    letters.skip(Filter(subscription="payments.charge"), reason="The shop has closed.", who=clerk)
+    place(order_id=other)
+    settle()
+    for order in orders:
+        page = text(operator.get(reverse("dashboard:order", args=[order])))
+        assert "began to retry" in page
+        assert "The shop has closed." in page
+    assert "The shop has closed." not in text(operator.get(reverse("dashboard:order", args=[other])))
 
 
 def test_an_operator_has_its_letters_tried_again(operator: Client) -> None:

@@ -7,15 +7,19 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.db.models import F
 from django.utils import timezone
 
+from config.dashboard import unfinished
 from config.dashboard.history import history
 from config.dashboard.unfinished import Why, why_unfinished
+from eventing import letters
 from eventing.advance import advance
-from eventing.checkpoints import pause
+from eventing.checkpoints import pause, resume
 from eventing.effects import perform_due
 from eventing.handlers import dispatch
+from eventing.letters import Filter
 from eventing.models import Checkpoint, Delivery, OutboxEntry, SagaInstance
 from eventing.relay import relay_all
 from eventing.subscriptions import subscription_named, subscriptions
@@ -141,7 +145,52 @@ def the_policy_of_clearing_is_paused() -> None:
     settle()
 
 
-def no_worker_runs() -> None:
+def the_gateway_failed_and_is_paused() -> None:
+    the_gateway_failed_once()
+    pause(subscription_named("payments.charge"))
+
+
+def the_next_attempt_is_overdue() -> None:
+    the_gateway_failed_once()
+    an_hour_ago(of=Delivery, field="due_at")
+
+
+def given_up(subscription: str) -> None:
+    letters.skip(Filter(subscription=subscription), reason="A test.", who=User.objects.create_user("clerk"))
+    settle()
+
+
+def the_charge_was_given_up() -> None:
+    the_gateway_failed_each_time()
+    given_up("payments.charge")
+
+
+def the_refund_fails() -> None:
+    """Of an order that its customer cancelled."""
+    stocked()
+    pause(subscription_named("shipping.book"))
+    place()
+    settle()
+    GatewayOutage.objects.create(message="Back at ten.")
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+
+
+def the_refund_was_given_up() -> None:
+    the_refund_fails()
+    resume(subscription_named("shipping.book"))
+    given_up("payments.refund")
+
+
+def cancelled_and_past_its_deadline() -> None:
+    the_refund_fails()
+    resume(subscription_named("shipping.book"))
+    settle()
+    Delivery.objects.all().delete()
+    SagaInstance.objects.filter(ended_at=None).update(deadline_at=timezone.now() - timedelta(hours=1))
+
+
+def the_workers_had_nothing_to_do_for_long() -> None:
     stocked()
     place()
     list(relay_all())
@@ -192,7 +241,12 @@ SITUATIONS: list[tuple[Callable[[], None], str, str, str]] = [
     (the_gateway_subscription_is_paused, "payments.charge is paused", "waiting", "Resume the subscription"),
     (the_carrier_is_paused, "shipping.book is paused", "waiting", "Resume the subscription"),
     (the_policy_of_clearing_is_paused, "shipping.clear_for_dispatch is paused", "waiting", "Resume the subscription"),
-    (no_worker_runs, "behind and doesn't move", "bad", "whether the workers run"),
+    (the_workers_had_nothing_to_do_for_long, "It is placed, and its payment is being asked", "waiting", "by itself"),
+    (the_gateway_failed_and_is_paused, "payments.charge is paused", "waiting", "Resume the subscription"),
+    (the_next_attempt_is_overdue, "attempt 3 of 8 is next", "bad", "See whether the workers run"),
+    (the_charge_was_given_up, "the gateway to take the payment, which was given up: A test", "bad", "Retry the letter"),
+    (the_refund_was_given_up, "gateway to give the money back, which was given up: A test", "bad", "Retry the letter"),
+    (cancelled_and_past_its_deadline, "what was done for it isn't all undone yet", "bad", "See what its saga"),
     (past_its_deadline, "past its deadline, which was 1 hour ago", "bad", "See what its saga waits for"),
     (its_saga_failed, r"Its saga .+ failed: RefundPayment was refused\.", "bad", "resume the saga"),
     (
@@ -222,6 +276,13 @@ def test_an_order_says_why_it_isnt_finished(
     assert (told.look, told.finished) == (look, look == "good")
     assert helps in told.helps
     assert bool(told.helps) is bool(helps)
+
+
+def test_workers_that_dont_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    the_workers_had_nothing_to_do_for_long()
+    monkeypatch.setattr(unfinished, "SLOW", timedelta(0))
+    assert re.search("behind and doesn't move", why().sentence)
+    assert (why().look, why().helps) == ("bad", "See whether the workers run.")
 
 
 def test_the_error_itself_is_for_those_who_may_see_personal_data() -> None:

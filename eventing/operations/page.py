@@ -27,7 +27,7 @@ from typing import Any, ClassVar, cast
 from django.contrib import admin, messages
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.generic import TemplateView, View
@@ -39,6 +39,13 @@ class ForStaff(PermissionRequiredMixin, View):
     """Asks who it is, as the admin does; who may not look is told so."""
 
     raise_exception = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:
+        """PostgreSQL has no NUL, so nothing is found under a name that has one."""
+        asked = [value for values in request.GET.lists() for value in values[1]]
+        if any("\0" in str(each) for each in (*named.values(), *asked)):
+            raise Http404
+        return super().dispatch(request, *args, **named)
 
     @classmethod
     def as_view(cls, **options: Any) -> Callable[..., HttpResponseBase]:

@@ -41,7 +41,7 @@ let written = new Map();
 let focused = "";
 const nameOf = (part) =>
   [part.tagName, part.name, part.id || part.href || part.form?.action || part.textContent.trim()].join(" ");
-const texts = () => [...document.querySelectorAll("#live :is(input[type=text], textarea)")];
+const texts = () => [...document.querySelectorAll("#live :is(input[type=text], input[type=number], select, textarea)")];
 const reachable = () => [...document.querySelectorAll("#live :is(a, button, input, select, summary, textarea, [tabindex])")];
 document.addEventListener("htmx:beforeSwap", () => {
   opened = new Set([...document.querySelectorAll("#live details[open][id]")].map((each) => each.id));
