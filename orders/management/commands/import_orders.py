@@ -12,13 +12,13 @@ from uuid import UUID
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from eventing import context, store
 from eventing.domain import Command as DomainCommand
 from eventing.domain import Rejected
 from eventing.handlers import dispatch, dispatch_all
+from eventing.management.terminal import terminal
 from eventing.money import Money
 from eventing.records import Stream
 from eventing.statements import run
@@ -246,7 +246,7 @@ def _natural(text: str) -> int:
 
 def show(result: Imported) -> None:
     """Print what was imported for a person."""
-    console = Console()
+    console = terminal(width=80)
     console.print(
         f"{result.orders:,} orders in {result.file}: {result.lines:,} lines, {result.units:,} units, "
         f"{Money(minor=result.pence, currency=CURRENCY)}."

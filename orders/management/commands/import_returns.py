@@ -10,12 +10,12 @@ from uuid import UUID
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from eventing import context
 from eventing.domain import Rejected
 from eventing.handlers import dispatch, dispatch_all
+from eventing.management.terminal import terminal
 from eventing.money import Money
 from orders.commands import ReturnItems
 from orders.management import online_retail
@@ -257,7 +257,7 @@ WHY: Mapping[str, str] = {
 
 def show(result: Returned) -> None:
     """Print what came back for a person."""
-    console = Console()
+    console = terminal(width=80)
     console.print(
         f"{result.credits:,} credit invoices in {result.file}: {_told(result.asked)}.\n"
         f"{_told(result.returned)} {'would come' if result.dry_run else 'came'} back in {result.returns:,} returns of "
