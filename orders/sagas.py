@@ -236,6 +236,9 @@ class OrderOutcome(Saga):
     begins_with = OrderPlaced
     correlation = "order_id"
 
+    confirming: bool = False
+    given_up: str = "It could not be fulfilled"  # what one says that gave up before this was remembered
+
     @classmethod
     def is_begun_by(cls, event: Event) -> bool:
         """Orders that nobody conducts."""
@@ -255,6 +258,7 @@ class OrderOutcome(Saga):
         | ShipmentCreated
         | ShipmentCancelled
         | TimedOut
+        | Resumed
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
@@ -266,6 +270,7 @@ class OrderOutcome(Saga):
             case InventoryReserved() if self.state in FORWARD:
                 self.state = "SHIPPING_PENDING"
             case ShipmentCreated() if self.state in FORWARD:
+                self.confirming = True
                 yield ConfirmOrder(order_id=self.id)
             case PaymentCompleted() | InventoryReserved() | ShipmentCreated():
                 pass  # whoever did it hears of the cancellation too
@@ -287,13 +292,24 @@ class OrderOutcome(Saga):
                 yield from self._give_up("The shipment was cancelled")
             case TimedOut():
                 yield from self._give_up("It could not be fulfilled in time")
+            case Resumed() if self.state in ("COMPENSATING", FAILED):
+                yield from self._cancel()
+            case Resumed():
+                pass  # it awaits an event, which comes by itself
+            case CommandRejected(command=ConfirmOrder()):
+                self.confirming = False  # it was cancelled a moment before: that news is on its way
             case CommandRejected():
-                pass  # it was confirmed or cancelled a moment before: that news is on its way
+                self.state, self.reason = FAILED, f"{type(event.command).__name__} was refused: {event.reason}"
 
     def _give_up(self, reason: str) -> Iterator[Command]:
-        if self.state in FORWARD:
-            self.state = "COMPENSATING"
-            yield CancelOrder(order_id=self.id, reason=readable(reason, LONGEST_REASON))
+        """Unless it's confirmed already, and that news is on its way."""
+        if self.state in FORWARD and not self.confirming:
+            self.given_up = readable(reason, LONGEST_REASON)
+            yield from self._cancel()
+
+    def _cancel(self) -> Iterator[Command]:
+        self.state = "COMPENSATING"
+        yield CancelOrder(order_id=self.id, reason=self.given_up)
 
 
 @saga(partitions=1)

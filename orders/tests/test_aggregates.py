@@ -178,6 +178,13 @@ def test_a_cancellation_has_a_reason() -> None:
         order_after(PLACED).cancel("")
 
 
+@pytest.mark.parametrize("reason", ["", "Declined.\nRing your bank.", "x" * 1_001])
+def test_cancelled_again_an_order_is_just_cancelled_whatever_the_reason(reason: str) -> None:
+    order = order_after(PLACED, CANCELLED)
+    order.cancel(reason)
+    assert order.recorded == []
+
+
 ADA = Contact(name="Ada Lovelace", email="ada@example.com", country="GB")
 
 

@@ -245,6 +245,18 @@ def test_a_failed_saga_that_is_resumed_asks_again_for_what_was_refused() -> None
     assert state_after(*failed, Resumed(), refused(REFUND)) == "FAILED"
 
 
+WORDS = [("Declined.\nRing your bank.", "Declined. Ring your bank."), ("x" * 1_000, "x" * 984)]
+
+
+@pytest.mark.parametrize(("said", "told"), WORDS, ids=["two lines", "a thousand characters"])
+def test_whatever_a_gateway_says_becomes_a_reason_that_an_order_takes(said: str, told: str) -> None:
+    declined = msgspec.structs.replace(DECLINED, message=said)
+    cancel = cancel_because(f"Payment failed: {told}")
+    assert commands_after(PLACED, declined) == [cancel]
+    assert commands_after(PLACED, declined, refused(cancel), Resumed()) == [cancel]
+    assert outcome(PLACED, declined) == ([cancel], "COMPENSATING")
+
+
 def test_a_failed_saga_that_is_resumed_asks_again_for_a_cancellation_that_was_refused() -> None:
     cancel = cancel_because("Changed my mind")
     failed = [PLACED, DECLINED, refused(cancel_because("Payment failed: Your card was declined."))]
@@ -302,3 +314,32 @@ def test_left_to_choreography_an_order_is_cancelled_by_the_first_step_that_fails
 def test_left_to_choreography_a_cancelled_order_asks_for_nothing_more() -> None:
     for late in (PAID, RESERVED, SHIPMENT, DECLINED, REFUNDED, RELEASED, SHIPMENT_CANCELLED, DEADLINE):
         assert outcome(PLACED, CANCELLED, late) == ([], "COMPENSATED")
+
+
+def test_left_to_choreography_a_cancellation_that_is_refused_is_left_to_a_person() -> None:
+    cancel = cancel_because("Payment failed: Your card was declined.")
+    failed = [PLACED, DECLINED, refused(cancel)]
+    assert outcome(*failed) == ([], "FAILED")
+    assert outcome(*failed, CANCELLED) == ([], "COMPENSATED")
+
+
+def test_left_to_choreography_a_person_can_have_an_order_cancelled_again() -> None:
+    cancel = cancel_because("Payment failed: Your card was declined.")
+    assert outcome(PLACED, DECLINED, refused(cancel), Resumed()) == ([cancel], "COMPENSATING")
+    assert outcome(PLACED, DECLINED, Resumed()) == ([cancel], "COMPENSATING")
+    assert outcome(PLACED, PAID, Resumed()) == ([], "INVENTORY_PENDING")
+    assert outcome(PLACED, CANCELLED, Resumed()) == ([], "COMPENSATED")
+
+
+def test_left_to_choreography_an_order_that_is_just_being_confirmed_is_not_given_up() -> None:
+    confirming = [PLACED, PAID, RESERVED, SHIPMENT]
+    for late in (DEADLINE, SHIPMENT_CANCELLED, RELEASED, REFUNDED):
+        assert outcome(*confirming, late) == ([], "SHIPPING_PENDING")
+        assert outcome(*confirming, late, OrderConfirmed(order_id=ORDER)) == ([], "COMPLETED")
+
+
+def test_left_to_choreography_an_order_that_is_cancelled_before_it_can_be_confirmed_is_no_failure() -> None:
+    confirming = [PLACED, PAID, RESERVED, SHIPMENT, refused(CONFIRM)]
+    assert outcome(*confirming) == ([], "SHIPPING_PENDING")
+    assert outcome(*confirming, CANCELLED) == ([], "COMPENSATED")
+    assert outcome(*confirming, DEADLINE) == ([cancel_because("It could not be fulfilled in time")], "COMPENSATING")
