@@ -17,7 +17,7 @@ from eventing.operations.page import Act, Page
 from eventing.resuming import NotResumable, UnknownSaga
 from eventing.saga_history import history_of, memory_of, reminders_of
 from eventing.stuck import Act as Help
-from eventing.stuck import Why
+from eventing.stuck import Why, why_unfinished
 from eventing.subscriptions import UnknownSubscription
 
 A_PAGE = 50
@@ -84,14 +84,6 @@ class ResumeSaga(Act):
         again = f"{done.letters} of its letters will be tried again" if done.letters else ""
         heard = "it hears of it as soon as it has seen everything else" if done.hears else ""
         return f"{name} is resumed: {' and '.join(filter(None, (again, heard)))}."
-
-
-def why_unfinished(saga: SagaInstance) -> Why:
-    """As `stuck.why_unfinished`, also for sagas that an earlier version of the program had."""
-    try:
-        return stuck.why_unfinished(saga)
-    except UnknownSubscription:
-        return Why(sentence="The program doesn't define this saga any more, so nothing moves it.", act=Help.SEE_TO_IT)
 
 
 def _matching(asked: Mapping[str, str]) -> QuerySet[SagaInstance]:

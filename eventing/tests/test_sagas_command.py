@@ -13,7 +13,7 @@ from eventing import audit
 from eventing.models import SagaInstance, Timer
 from eventing.resuming import find, saga_named
 from eventing.sagas import SagaSubscription
-from eventing.tests.bank.customers import closes_account, opens_account
+from eventing.tests.bank.customers import closes_account, opens_account, pays_in
 from eventing.tests.test_resuming import worked
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,6 +61,24 @@ def test_of_the_stuck_ones_it_is_said_why(welcome: SagaSubscription, failed: UUI
     assert (only["key"], only["failed"]) == (str(failed), True)
     assert only["why"].endswith("and waits for a person: The account was closed.")
     assert "The account was closed." in " ".join(sagas("list", "--stuck").split())
+
+
+def test_a_saga_that_the_program_does_not_define_any_more_hides_no_other_that_is_stuck(failed: UUID) -> None:
+    SagaInstance.objects.create(saga="gone.Saga", key=uuid4(), state="FAILED", failed=True, memory={})
+    gone, other = as_json("list", "--stuck")
+    assert (gone["saga"], other["key"]) == ("gone.Saga", str(failed))
+    assert gone["why"] == "The program doesn't define this saga any more, so nothing moves it."
+    assert "gone.Saga" in sagas("list", "--stuck")
+
+
+def test_a_saga_that_has_ended_well_is_not_resumed_and_that_is_an_error(welcome: SagaSubscription) -> None:
+    account = opens_account()
+    pays_in(account, 10)
+    worked(welcome)
+    for arguments in (["resume", account], ["resume", account, "--dry-run"]):
+        with pytest.raises(CommandError, match="has ended COMPLETED: there is nothing to resume") as error:
+            sagas(*arguments)
+        assert error.value.returncode == 1
 
 
 def test_when_nothing_is_stuck_it_says_so(welcome: SagaSubscription) -> None:
