@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventing.domain import Command, CommandRejected, Resumed
+from eventing.domain import Command, CommandRejected, Resumed, TimedOut
 from inventory.commands import ReleaseReservation, ReserveInventory
 from inventory.sagas import OrderStock
 from tests.builders import CANCELLED, ORDER, OUT_OF_STOCK, PAID, PLACED, RELEASED, RESERVED, WANTED
@@ -49,3 +49,19 @@ def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
     refused = CommandRejected(command=RELEASE, reason="No.")
     assert story(PLACED, PAID, RESERVED, CANCELLED, refused, Resumed()) == ([RELEASE], "COMPENSATING")
     assert story(PLACED, PAID, RESERVED, CANCELLED, Resumed()) == ([], "COMPENSATING")
+
+
+def test_it_has_a_deadline_and_one_more_for_letting_go() -> None:
+    saga = OrderStock(id=ORDER)
+    for event in (PLACED, PAID, RESERVED):
+        list(saga.react(event))
+    assert list(saga.reminders) == ["deadline"]
+    saga.reminders = {}
+    list(saga.react(CANCELLED))
+    assert list(saga.reminders) == ["deadline"]
+
+
+def test_when_its_time_is_up_it_leaves_what_is_to_be_done_to_others() -> None:
+    late = TimedOut(about="deadline")
+    assert story(PLACED, late) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, PAID, RESERVED, CANCELLED, late) == ([], "COMPENSATING")

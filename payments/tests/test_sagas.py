@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from eventing.domain import Command, CommandRejected, Resumed
+from eventing.domain import Command, CommandRejected, Resumed, TimedOut
 from orders.events import Fulfilment
 from payments.commands import ProcessPayment, RefundPayment
 from payments.sagas import OrderPayment
@@ -51,3 +51,19 @@ def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
     refused = CommandRejected(command=REFUND, reason="No.")
     assert story(PLACED, PAID, CANCELLED, refused, Resumed()) == ([REFUND], "COMPENSATING")
     assert story(PLACED, PAID, CANCELLED, Resumed()) == ([], "COMPENSATING")
+
+
+def test_it_has_a_deadline_and_one_more_for_giving_back() -> None:
+    saga = OrderPayment(id=ORDER)
+    for event in (PLACED, PAID):
+        list(saga.react(event))
+    assert list(saga.reminders) == ["deadline"]
+    saga.reminders = {}
+    list(saga.react(CANCELLED))
+    assert list(saga.reminders) == ["deadline"]
+
+
+def test_when_its_time_is_up_it_leaves_what_is_to_be_done_to_others() -> None:
+    late = TimedOut(about="deadline")
+    assert story(PLACED, late) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, PAID, CANCELLED, late) == ([], "COMPENSATING")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Resumed
+from eventing.domain import Command, CommandRejected, Resumed, TimedOut
 from orders.events import BuyerForgotten
 from shipping.commands import CancelShipment, CreateShipment
 from shipping.sagas import OrderShipment
@@ -73,3 +73,19 @@ def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:
     refused = CommandRejected(command=CANCEL, reason="No.")
     assert story(PLACED, RESERVED, CANCELLED, refused, Resumed()) == ([CANCEL], "COMPENSATING")
     assert story(PLACED, RESERVED, CANCELLED, Resumed()) == ([], "COMPENSATING")
+
+
+def test_it_has_a_deadline_and_one_more_for_cancelling() -> None:
+    saga = OrderShipment(id=ORDER)
+    for event in (PLACED, RESERVED, SHIPMENT):
+        list(saga.react(event))
+    assert list(saga.reminders) == ["deadline"]
+    saga.reminders = {}
+    list(saga.react(CANCELLED))
+    assert list(saga.reminders) == ["deadline"]
+
+
+def test_when_its_time_is_up_it_leaves_what_is_to_be_done_to_others() -> None:
+    late = TimedOut(about="deadline")
+    assert story(PLACED, late) == ([], "INVENTORY_PENDING")
+    assert story(PLACED, RESERVED, SHIPMENT, CANCELLED, late) == ([], "COMPENSATING")
