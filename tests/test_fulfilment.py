@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
-from eventing import context, letters, stuck
+from eventing import context, letters, resuming, stuck
 from eventing.checkpoints import pause, resume
+from eventing.domain import Rejected
 from eventing.handlers import dispatch
 from eventing.letters import Filter
 from eventing.models import Delivery, SagaInstance, Timer
@@ -21,6 +22,7 @@ from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from inventory.models import StockLevel
+from orders.aggregates import Order
 from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Fulfilment
 from orders.models import CustomerOrder, OrderLine, OrderSummary
@@ -215,6 +217,27 @@ def test_whatever_a_gateway_says_when_it_declines_the_order_is_cancelled(
     place()
     settle()
     assert OrderSummary.objects.get().status == "cancelled"
+    assert saga_states(manner) == {"COMPENSATED"}
+
+
+def test_a_cancellation_that_is_refused_waits_for_a_person_who_has_it_asked_again(
+    manner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Rejected("Not today.")
+
+    with monkeypatch.context() as today:
+        today.setattr(Order, "cancel", refuse)
+        place("tok_chargeDeclinedInsufficientFunds")
+        settle()
+    (saga,) = stuck.stuck()
+    assert saga.saga == ("orders.OrderFulfilment" if manner == "orchestrated" else "orders.OrderOutcome")
+    assert stuck.why_unfinished(saga).act is stuck.Act.RESUME
+    assert "CancelOrder was refused: Not today." in stuck.why_unfinished(saga).sentence
+
+    resuming.resume(saga, who=User.objects.create_user("clerk"))
+    settle()
+    assert OrderSummary.objects.get().cancellation_reason == "Payment failed: Your card has insufficient funds."
     assert saga_states(manner) == {"COMPENSATED"}
 
 
