@@ -58,6 +58,22 @@ def test_an_order_as_of_a_version(page_as: PageOf, place: Placer) -> None:
     expect(row).to_contain_text("from placed")
 
 
+def test_what_is_being_taken_back_stays_written_over_a_refresh(page_as: PageOf, place: Placer) -> None:
+    page = page_as("operator", address_of(place()))
+    page.get_by_role("button", name="Dispatch shipment").click()
+    expect(page.get_by_text("It is shipped, and waits to be delivered.")).to_be_visible()
+    units = page.get_by_label("Units of line 1 that came back")
+    units.fill("2")
+    page.get_by_role("combobox", name="Version").select_option(label="1: order placed")
+    page.get_by_role("heading", name="Lines").click()  # nothing is being written any more
+    for _ in range(2):
+        with page.expect_response(lambda answer: "/operations/orders/" in answer.url):
+            pass  # it refreshes by itself
+    expect(page.locator("[data-updated]")).not_to_have_text("just now")
+    expect(units).to_have_value("2")
+    expect(page.get_by_role("combobox", name="Version")).to_have_value("1")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_are_accessible(page_as: PageOf, place: Placer, api: APIRequestContext, theme: str) -> None:
     declined = place(payment_method="tok_chargeDeclined")

@@ -41,16 +41,16 @@ let written = new Map();
 let focused = "";
 const nameOf = (part) =>
   [part.tagName, part.name, part.id || part.href || part.form?.action || part.textContent.trim()].join(" ");
-const texts = () => [...document.querySelectorAll("#live :is(input[type=text], input[type=number], select, textarea)")];
+const fields = () => [...document.querySelectorAll("#live :is(input[type=text], input[type=number], select, textarea)")];
 const reachable = () => [...document.querySelectorAll("#live :is(a, button, input, select, summary, textarea, [tabindex])")];
 document.addEventListener("htmx:beforeSwap", () => {
   opened = new Set([...document.querySelectorAll("#live details[open][id]")].map((each) => each.id));
-  written = new Map(texts().map((each) => [nameOf(each), each.value]));
+  written = new Map(fields().map((each) => [nameOf(each), each.value]));
   focused = document.activeElement?.closest("#live") ? nameOf(document.activeElement) : "";
 });
 document.addEventListener("htmx:afterSwap", () => {
   for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
-  for (const text of texts()) text.value = written.get(nameOf(text)) ?? text.value;
+  for (const field of fields()) field.value = written.get(nameOf(field)) ?? field.value;
   if (focused) reachable().find((each) => nameOf(each) === focused)?.focus({ preventScroll: true });
   for (const button of document.querySelectorAll("#live [data-copy]")) button.hidden = false;
   for (const time of document.querySelectorAll("[data-updated]")) time.textContent = new Date().toLocaleTimeString();
