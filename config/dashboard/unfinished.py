@@ -22,8 +22,8 @@ from eventing.sagas import SagaSubscription
 from eventing.subscriptions import Subscription, subscriptions
 from inventory.events import InventoryReservationFailed, InventoryReserved, ReservationReleased
 from orders.events import OrderCancelled, OrderConfirmed, OrderDelivered, OrderPlaced, OrderShipped
-from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, PaymentRequested
-from shipping.events import ShipmentCleared, ShipmentCreated, ShipmentRequested
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, PaymentRequested, RefundRequested
+from shipping.events import BookingDiscarded, ShipmentCancelled, ShipmentCleared, ShipmentCreated, ShipmentRequested
 
 E = TypeVar("E", bound=Event)
 
@@ -56,6 +56,7 @@ def why_unfinished(history: History, *, with_personal_data: bool = False) -> Why
         or _of_failed_sagas(history)
         or _of_halts(history, moving)
         or _of_relay(history)
+        or _of_unreadable(history)
         or _of_given_up(history)
         or _of_jobs(open_jobs)
         or _of_deadline(history)
@@ -167,11 +168,24 @@ def _of_relay(history: History) -> Why | None:
     )
 
 
+def _of_unreadable(history: History) -> Why | None:
+    """Something happened that isn't understood, so that whatever else is said about the order may not be so."""
+    for each in history.events:
+        if each.event is None:
+            return Why(
+                sentence=f"How far it is can't be told: this program can't read {each.type}, which is version "
+                f"{each.version} of its {each.category}.",
+                look="bad",
+                helps="Run the program that wrote it.",
+            )
+    return None
+
+
 def _of_given_up(history: History) -> Why | None:
-    """Somebody skipped what the order waits for, and its outcome never came."""
-    caused = {each.causation_id for each in history.events}
+    """Something was to be asked of the outside world, somebody gave it up, and nothing else will tell its outcome."""
+    asked = {each.position: each.event for each in history.events}
     for job in history.deliveries:
-        if job.state == Delivery.State.SKIPPED and job.subscription in WAITS_FOR and job.event_id not in caused:
+        if job.state == Delivery.State.SKIPPED and not _has_outcome(history, job.subscription, asked.get(job.position)):
             return Why(
                 sentence=f"It waits for {WAITS_FOR[job.subscription]}, which was given up: {job.reason.rstrip('.')}. "
                 "Nothing goes on by itself.",
@@ -180,6 +194,21 @@ def _of_given_up(history: History) -> Why | None:
                 link=link_to("operations:letter", job.pk),
             )
     return None
+
+
+def _has_outcome(history: History, effect: str, asked: Event | None) -> bool:
+    """Whether what an effect was to find out is known, or isn't awaited: nobody waits for a booking to be void."""
+    match effect, asked:
+        case "payments.charge", PaymentRequested():
+            return bool(_last(history, PaymentCompleted) or _last(history, PaymentFailed))
+        case "payments.refund", RefundRequested(refund_id=refund_id):
+            refunds = (each.event for each in history.events if isinstance(each.event, PaymentRefunded))
+            return any(refund.refund_id == refund_id for refund in refunds)
+        case "shipping.book", ShipmentRequested():
+            known = (ShipmentCreated, ShipmentCancelled, BookingDiscarded)
+            return any(isinstance(each.event, known) for each in history.events)
+        case _:
+            return True
 
 
 def _of_jobs(open_jobs: Iterable[Delivery]) -> Why | None:
@@ -198,12 +227,15 @@ def _of_jobs(open_jobs: Iterable[Delivery]) -> Why | None:
 def _of_deadline(history: History) -> Why | None:
     if _last(history, OrderConfirmed):
         return None
+    cancelled = _last(history, OrderCancelled)
     outcome = (
         "it is cancelled, and what was done for it isn't all undone yet."
-        if _last(history, OrderCancelled)
+        if cancelled
         else "it wasn't fulfilled in time, and is to be cancelled."
     )
     for saga in _sagas(history):
+        if cancelled and timezone.now() - saga.updated_at <= SLOW:
+            continue  # it was given up at its deadline, and what was done for it is just being undone
         if saga.ended_at is None and saga.deadline_at and saga.deadline_at <= timezone.now():
             return Why(
                 sentence=f"It is past its deadline, which was {_lasting(saga.deadline_at)} ago: {outcome}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +15,7 @@ from django.utils import timezone
 from config.dashboard import unfinished
 from config.dashboard.history import history
 from config.dashboard.unfinished import Why, why_unfinished
-from eventing import letters
+from eventing import deliveries, letters
 from eventing.advance import advance
 from eventing.checkpoints import pause, resume
 from eventing.effects import perform_due
@@ -25,11 +26,12 @@ from eventing.relay import relay_all
 from eventing.subscriptions import subscription_named, subscriptions
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
-from orders.commands import CancelOrder, PlaceOrder
+from orders.commands import CancelOrder, PlaceOrder, ReturnItems, ReturnLine
 from orders.events import Fulfilment
+from payments.commands import RecordRefund
 from payments.models import GatewayOutage
 from shipping.commands import DeliverShipment, DispatchShipment
-from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, SHIPMENT_ID, pounds
+from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, pounds
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +56,7 @@ def why(*, with_personal_data: bool = False) -> Why:
     return why_unfinished(history(ORDER, with_personal_data=False), with_personal_data=with_personal_data)
 
 
-def an_hour_ago(*, of: type[Checkpoint | OutboxEntry | Delivery], field: str) -> None:
+def an_hour_ago(*, of: type[Checkpoint | OutboxEntry | Delivery | SagaInstance], field: str) -> None:
     of.objects.update(**{field: timezone.now() - timedelta(hours=1)})
 
 
@@ -182,12 +184,46 @@ def the_refund_was_given_up() -> None:
     given_up("payments.refund")
 
 
+def the_refund_was_given_up_and_made_by_hand() -> None:
+    the_refund_was_given_up()
+    dispatch(RecordRefund(payment_id=PAYMENT, refund_id=None, reference="by hand"))
+    settle()
+
+
+def the_refund_of_a_return_was_given_up() -> None:
+    delivered()
+    GatewayOutage.objects.create(message="Back at ten.")
+    back = (ReturnLine(number=1, quantity=1),)
+    dispatch(ReturnItems(order_id=ORDER, return_id=uuid4(), lines=back, reason="Broken"))
+    settle()
+    given_up("payments.refund")
+
+
+def the_booking_was_given_up() -> None:
+    the_carrier_is_paused()
+    resume(subscription_named("shipping.book"))
+    advance(subscription_named("shipping.book"), 0)
+    deliveries.skip(Delivery.objects.filter(subscription="shipping.book"), reason="A test.")
+
+
+def the_booking_was_given_up_and_the_order_cancelled() -> None:
+    the_booking_was_given_up()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+
+
 def cancelled_and_past_its_deadline() -> None:
     the_refund_fails()
     resume(subscription_named("shipping.book"))
     settle()
     Delivery.objects.all().delete()
-    SagaInstance.objects.filter(ended_at=None).update(deadline_at=timezone.now() - timedelta(hours=1))
+    an_hour_ago(of=SagaInstance, field="deadline_at")
+    an_hour_ago(of=SagaInstance, field="updated_at")
+
+
+def cancelled_at_its_deadline_a_moment_ago() -> None:
+    cancelled_and_past_its_deadline()
+    SagaInstance.objects.update(updated_at=timezone.now())
 
 
 def the_workers_had_nothing_to_do_for_long() -> None:
@@ -246,6 +282,16 @@ SITUATIONS: list[tuple[Callable[[], None], str, str, str]] = [
     (the_next_attempt_is_overdue, "attempt 3 of 8 is next", "bad", "See whether the workers run"),
     (the_charge_was_given_up, "the gateway to take the payment, which was given up: A test", "bad", "Retry the letter"),
     (the_refund_was_given_up, "gateway to give the money back, which was given up: A test", "bad", "Retry the letter"),
+    (the_refund_was_given_up_and_made_by_hand, "37.38 GBP was given back. Nothing is left to be done.", "good", ""),
+    (
+        the_refund_of_a_return_was_given_up,
+        "gateway to give the money back, which was given up: A test",
+        "bad",
+        "Retry the letter",
+    ),
+    (the_booking_was_given_up, "carrier to book the shipment, which was given up: A test", "bad", "Retry the letter"),
+    (the_booking_was_given_up_and_the_order_cancelled, "37.38 GBP was given back. Nothing is left", "good", ""),
+    (cancelled_at_its_deadline_a_moment_ago, "37.38 GBP is still to be given back", "waiting", "goes on by itself"),
     (cancelled_and_past_its_deadline, "what was done for it isn't all undone yet", "bad", "See what its saga"),
     (past_its_deadline, "past its deadline, which was 1 hour ago", "bad", "See what its saga waits for"),
     (its_saga_failed, r"Its saga .+ failed: RefundPayment was refused\.", "bad", "resume the saga"),
