@@ -5,7 +5,7 @@ By the names of its streams and by positions, so that a log of millions of event
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q
 
-from eventing import audit, personal, resuming
+from eventing import personal, resuming
 from eventing.domain import Event
 from eventing.models import Attempt, Delivery, JobLetter, LetterGroup, LetterJob, SagaInstance
 from eventing.records import RECORD_COLUMNS, Stored, UnknownEvent, decode, decode_all
@@ -219,25 +219,29 @@ def _gateway(order_id: UUID, events: Sequence[Happened]) -> list[GatewayEntry]:
 
 
 def _acts(order_id: UUID, deliveries: Sequence[Delivery], sagas: Sequence[SagaTold]) -> list[LogEntry]:
-    """What operators did about the order, its letters, also where they were among many, and its sagas."""
-    order, letter, saga, shipment, group, job = ContentType.objects.get_for_models(
+    """What operators did about the order, its letters and its sagas, alone or together with those of other orders."""
+    types = ContentType.objects.get_for_models(
         OrderSummary, Delivery, SagaInstance, ShipmentSummary, LetterGroup, LetterJob
-    ).values()
-    ours = {each.pk for each in deliveries}
-    jobs = set(JobLetter.objects.filter(delivery__in=ours).values_list("job_id", flat=True))
-    about = (
-        Q(content_type=order, object_id=str(order_id))
-        | Q(content_type=letter, object_id__in=[str(each) for each in ours])
-        | Q(content_type=job, object_id__in=[str(each) for each in jobs])
-        | Q(content_type=saga, object_id__in=[str(each.saga.pk) for each in sagas])
-        | Q(content_type=shipment, object_id=str(shipment_of(order_id)))
     )
-    found = {each.pk: each for each in LogEntry.objects.filter(about).select_related("user").order_by("-pk")[:MOST]}
-    if ours:  # a note about many letters stands with the first of them, or their group, and says which they are
-        about_many = LogEntry.objects.filter(
-            content_type__in=(letter, group), action_time__gte=min(each.created_at for each in deliveries)
+    about = (
+        Q(content_type=types[OrderSummary], object_id=str(order_id))
+        | Q(content_type=types[Delivery], object_id__in=[str(each.pk) for each in deliveries])
+        | Q(content_type=types[SagaInstance], object_id__in=[str(each.saga.pk) for each in sagas])
+        | Q(content_type=types[ShipmentSummary], object_id=str(shipment_of(order_id)))
+    )
+    if failed := [each for each in deliveries if each.signature]:
+        jobs = JobLetter.objects.filter(delivery__in=failed).order_by().values_list("job_id", flat=True).distinct()
+        about |= Q(content_type=types[LetterJob], object_id__in=[str(each) for each in jobs])
+        about |= Q(
+            # A note about many letters is at their group, or at the first, which may be another order's. It names them.
+            content_type__in=(types[Delivery], types[LetterGroup]),
+            action_time__gte=min(each.created_at for each in failed),
+            change_message__regex=_naming(each.pk for each in failed),
         )
-        for each in about_many.select_related("user").order_by("-pk")[:MOST]:
-            if ours & set(audit.told(each).get("letter_ids", ())):
-                found[each.pk] = each
-    return sorted(found.values(), key=lambda each: (each.action_time, each.pk))
+    return list(LogEntry.objects.filter(about).select_related("user").order_by("action_time", "pk")[:MOST])
+
+
+def _naming(letters: Iterable[int]) -> str:
+    """What a note's JSON looks like that names any of these letters. Nothing that somebody writes looks the same, for
+    quotes within a text are escaped."""
+    return rf'"letter_ids":\[([0-9]+,)*({"|".join(map(str, letters))})[],]'

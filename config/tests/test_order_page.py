@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
@@ -21,16 +22,17 @@ from eventing.contact import Contact
 from eventing.context import acting
 from eventing.handlers import dispatch
 from eventing.letters import Filter
-from eventing.models import Delivery
+from eventing.models import Delivery, SagaInstance
 from eventing.statements import run
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder, ReturnItems, ReturnLine
 from orders.events import Line
 from orders.models import OrderSummary, Return
+from payments.commands import payment_of
 from payments.models import GatewayEntry, GatewayOutage
 from shipping.commands import DeliverShipment, DispatchShipment
-from shipping.models import Consignment
+from shipping.models import Consignment, ShipmentSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, TOTAL, pounds
 
 pytestmark = pytest.mark.django_db
@@ -316,23 +318,44 @@ def test_what_no_version_can_be_isnt_found(viewer: Client, path: str) -> None:
     assert viewer.get(f"{PAGES['order']}{path}").status_code == 404
 
 
-def test_acts_about_many_letters_stand_in_the_timeline_of_each_order(operator: Client) -> None:
-    GatewayOutage.objects.create(message="Back at ten.")
-    orders, other = [uuid4(), uuid4()], uuid4()
-    for order in orders:
-        place(order_id=order)
+def test_an_act_about_many_letters_is_told_of_each_order_that_it_was_about(viewer: Client) -> None:
+    orders = [ORDER, uuid4(), uuid4()]
+    GatewayOutage.objects.create(message="The gateway is down.")
+    for order_id in orders:
+        place(order_id=order_id)
     settle()
-    clerk = User.objects.create_user("ada")
-    letter_jobs.start(Filter(subscription="payments.charge"), who=clerk)
-    settle()
-    letters.skip(Filter(subscription="payments.charge"), reason="The shop has closed.", who=clerk)
-    place(order_id=other)
-    settle()
-    for order in orders:
-        page = text(operator.get(reverse("dashboard:order", args=[order])))
-        assert "began to retry" in page
-        assert "The shop has closed." in page
-    assert "The shop has closed." not in text(operator.get(reverse("dashboard:order", args=[other])))
+    who = User.objects.get(username="viewer")
+    first, second, third = (Delivery.objects.get(sequence=f"payment-{payment_of(each)}") for each in orders)
+    both = Filter(ids=(first.pk, second.pk))
+    letters.skip(Filter(ids=(third.pk,)), reason='So be it: "letter_ids":[' + str(second.pk) + "]", who=who)
+    letter_jobs.cancel(letter_jobs.start(both, who=who), who=who)
+    for many in (both, Filter(signature=first.signature)):
+        fail_again(first, second)
+        letters.retry(many, who=who)
+    fail_again(first, second)
+    letters.skip(both, reason="It was a drill", who=who)
+    told = ["Began to retry", "Cancelled", "Retried", "Retried", "Skipped: It was a drill"]
+    assert [acts_on(viewer, order_id) for order_id in orders[:2]] == [told, told]
+    assert acts_on(viewer, orders[2]) == [f'Skipped: So be it: "letter_ids":[{second.pk}]']
+
+
+def test_acts_are_told_of_their_own_order_whatever_is_looked_up_first(viewer: Client, operator: Client) -> None:
+    place()
+    act(operator, "order-cancel", reason="Asked by phone")
+    for remembered in ([], [ShipmentSummary], [SagaInstance, Delivery]):
+        ContentType.objects.clear_cache()
+        ContentType.objects.get_for_models(*remembered)
+        assert acts_on(viewer, ORDER) == ["Cancelled: Asked by phone"]
+
+
+def fail_again(*failed: Delivery) -> None:
+    Delivery.objects.filter(pk__in=[each.pk for each in failed]).update(state="dead")
+
+
+def acts_on(client: Client, order_id: UUID) -> list[str]:
+    """What operators did, as the order's page tells it."""
+    page = client.get(reverse("dashboard:order", args=[order_id]), {"kind": "act"})
+    return [each.title for each in page.context["entries"]]
 
 
 def test_an_operator_has_its_letters_tried_again(operator: Client) -> None:
