@@ -60,6 +60,13 @@ class LinePriced(NamedTuple):
     left: int
 
 
+class Told(NamedTuple):
+    """The order's records up to the first that this program can't read, and its version, 0 where it can read all."""
+
+    records: list[Record]
+    unreadable_from: int
+
+
 class OrderPage(Page):
     """One order. It refreshes by itself until it's finished."""
 
@@ -69,7 +76,7 @@ class OrderPage(Page):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         order_id: UUID = kwargs["order_id"]
         personal = self.user.has_perm(PERSONAL)
-        told = _records(order_id)
+        told, unreadable_from = _told(order_id)
         version = _version(self.request.GET.get("version", ""), len(told))
         (now, _), (order, lines) = as_told_by(told), as_told_by(told[: version or len(told)])
         known = history(order_id, with_personal_data=personal)
@@ -80,8 +87,8 @@ class OrderPage(Page):
         shown = {
             "order": now,
             "order_id": order_id,
-            "total": Money(minor=now.total_minor, currency=now.currency),
-            "refunded": Money(minor=now.refunded_minor, currency=now.currency),
+            "total": Money(minor=now.total_minor, currency=now.currency) if told else "",
+            "refunded": Money(minor=now.refunded_minor, currency=now.currency) if told else "",
             "contact": _contact(now, personal),
             "hides": not personal,
             "row": OrderSummary.objects.filter(pk=order_id).only("version", "updated_at").first(),
@@ -91,10 +98,10 @@ class OrderPage(Page):
             "kinds": KINDS,
             "kind": kind,
             "is_cut": known.is_cut,
-            "unreadable_from": len(told) + 1 if len(told) < min(len(known.of("order")), MOST) else 0,
+            "unreadable_from": unreadable_from,
             "correlation_id": known.events[0].correlation_id,
             "version": version,
-            "versions": [(each.version, each.title) for each in _versions(known)],
+            "versions": [(each.version, each.title) for each in _versions(known) if each.version <= len(told)],
             "fields": list(_fields(order, told, version, personal)) if version else [],
             "payments": [_Paid.of(each) for each in PaymentSummary.objects.filter(order_id=order_id)],
             "shipment": shipment,
@@ -189,25 +196,28 @@ def carry_out(command: Command, user: User, act: str, on: Model, **details: Any)
         raise Rejected(f"The program can't read all that happened, so it can't decide: {error}") from error
 
 
-def _records(order_id: UUID) -> list[Record]:
-    """The order's events, up to the first that the program can't read. Raises Http404 when there are none."""
+def _told(order_id: UUID) -> Told:
     stream = Stream("order", str(order_id))
     try:
-        records = list(islice(store.read(stream), MOST))
+        told = Told(list(islice(store.read(stream), MOST)), 0)
     except UNREADABLE:
-        records = list(_readable_ones(stream))
-    if not records:
-        raise Http404(f"There is no order {order_id} that can be read.")
-    return records
+        records = list(_until_unreadable(stream))
+        told = Told(records, len(records) + 1)
+    if not told.records and not told.unreadable_from:
+        raise Http404(f"There is no order {order_id}.")
+    return told
 
 
-def _readable_ones(stream: Stream) -> Iterator[Record]:
+def _until_unreadable(stream: Stream) -> Iterator[Record]:
+    """One by one, because those that are read together can't be read when one of them can't."""
     with suppress(*UNREADABLE):
         yield from islice(store.read(stream, chunk=1), MOST)
 
 
 def _order(order_id: UUID) -> OrderSummary:
-    return as_told_by(_records(order_id))[0]
+    order = as_told_by(_told(order_id).records)[0]
+    order.order_id = order_id
+    return order
 
 
 def _version(asked: str, newest: int) -> int:
@@ -288,17 +298,18 @@ def _failed(known: History) -> list[Delivery]:
 
 def _why_not(order: OrderSummary, shipment: ShipmentSummary | None) -> dict[str, str]:
     """Why an act can't be done now, by its name; what isn't here can."""
+    its = order.status or "not known"
     status = shipment.status if shipment else "not requested yet"
     is_free = shipment is not None and shipment.cleared_at is not None
     why = {}
     if order.status != Status.PLACED:
-        why["cancel"] = f"It is {order.status}: only an order that is placed and not yet confirmed can be cancelled."
+        why["cancel"] = f"It is {its}: only an order that is placed and not yet confirmed can be cancelled."
     if status != ShipmentStatus.CREATED or not is_free:
         why["dispatch"] = f"Its shipment is {status}{'' if is_free or not shipment else ', and not cleared yet'}."
     if status != ShipmentStatus.DISPATCHED:
         why["deliver"] = f"Its shipment is {status}."
     if order.status not in (Status.SHIPPED, Status.DELIVERED):
-        why["return"] = f"It is {order.status}: goods come back of orders that are shipped."
+        why["return"] = f"It is {its}: goods come back of orders that are shipped."
     elif order.returned_units >= order.units:
         why["return"] = "All of it has come back."
     return why
