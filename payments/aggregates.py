@@ -74,9 +74,7 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
     def settle(self, outcome: Charged | Declined) -> None:
         """Told the same outcome twice, the payment is settled once. A gateway may word it as it likes."""
         if isinstance(outcome, Declined):
-            outcome = Declined(
-                code=readable(outcome.code, LONGEST_CODE), message=readable(outcome.message, LONGEST_MESSAGE)
-            )
+            outcome = _declined(outcome.code, outcome.message)
         if self.status is Status.NEW:
             raise Rejected(f"Payment {self.id} was never requested.")
         if self.outcome is not None:
@@ -159,7 +157,7 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
                 self.status, self.amount = Status.COMPLETED, event.amount
                 self.outcome = Charged(reference=event.reference)
             case PaymentFailed():
-                self.status, self.outcome = Status.FAILED, Declined(code=event.code, message=event.message)
+                self.status, self.outcome = Status.FAILED, _declined(event.code, event.message)
             case RefundRequested():
                 self._give_back(event.refund_id, Refund(event.amount))
             case PaymentRefunded():
@@ -171,3 +169,7 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
         if self.remaining.minor == 0:
             awaited = any(each.reference is None for each in self.refunds.values())
             self.status = Status.REFUNDING if awaited else Status.REFUNDED
+
+
+def _declined(code: str, message: str) -> Declined:
+    return Declined(code=readable(code, LONGEST_CODE), message=readable(message, LONGEST_MESSAGE))
