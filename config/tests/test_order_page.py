@@ -332,14 +332,6 @@ def test_what_no_version_can_be_isnt_found(viewer: Client, path: str) -> None:
     assert viewer.get(f"{PAGES['order']}{path}").status_code == 404
 
 
-def test_what_cant_be_stored_is_refused(operator: Client) -> None:
-    place()
-    for name in ("order-cancel", "order-return"):
-        act(operator, name, reason="Nothing\0at all")
-        assert "a character in it that can&#x27;t be stored" in text(operator.get(PAGES["order"]))
-    assert status() == "confirmed"
-
-
 def test_an_act_about_many_letters_is_told_of_each_order_that_it_was_about(viewer: Client) -> None:
     orders = [ORDER, uuid4(), uuid4()]
     GatewayOutage.objects.create(message="The gateway is down.")
