@@ -332,6 +332,19 @@ def test_what_no_version_can_be_isnt_found(viewer: Client, path: str) -> None:
     assert viewer.get(f"{PAGES['order']}{path}").status_code == 404
 
 
+def test_a_reason_that_cant_be_stored_is_refused(operator: Client) -> None:
+    said = "The reason has characters that can&#x27;t be shown"
+    place()
+    act(operator, "order-cancel", reason="Changed\0my mind")
+    assert said in text(operator.get(PAGES["order"]))
+    assert status() == "confirmed"
+    act(operator, "order-dispatch")
+    assert status() == "shipped"
+    act(operator, "order-return", **{"return_id": str(uuid4()), "quantity-1": "1", "reason": "Bro\0ken"})
+    assert said in text(operator.get(PAGES["order"]))
+    assert not Return.objects.exists()
+
+
 def test_an_act_about_many_letters_is_told_of_each_order_that_it_was_about(viewer: Client) -> None:
     orders = [ORDER, uuid4(), uuid4()]
     GatewayOutage.objects.create(message="The gateway is down.")
