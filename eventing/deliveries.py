@@ -76,6 +76,9 @@ RETURNING id
 """
 
 
+# Held until the transaction ends, so that nobody has it tried again meanwhile.
+DEAD = "SELECT event_id, position, sequence FROM eventing_delivery WHERE id = %(id)s AND state = 'dead' FOR UPDATE"
+
 # Whether somebody whom the stream of an event tells of was forgotten; who is about to be isn't until we have ended.
 ABOUT_FORGOTTEN = """
 SELECT forgotten_at IS NOT NULL FROM eventing_person_key WHERE person IN (
@@ -217,13 +220,23 @@ def fail(subscription: Subscription, claim: Claim, error: Exception) -> None:
     )
     with transaction.atomic():
         said = _said(error, claim.row[0])
-        Delivery.objects.filter(pk=claim.id, state=Delivery.State.WAITING).update(
+        still_ours = Delivery.objects.filter(pk=claim.id, state=Delivery.State.WAITING).update(
             state=Delivery.State.DEAD if last else Delivery.State.WAITING,
             due_at=timezone.now() + back_off(claim.attempt),
             error=said.error,
             traceback=said.trace,
         )
         _keep(subscription, claim.position, claim.row[0], error, said)
+        if last and still_ours:
+            subscription.give_up(claim.id)
+
+
+def given_up(letter: int) -> Record | None:
+    """The event of a letter, as long as it's dead. Raises as `decode_all` does when it can't be read."""
+    for event_id, position, sequence in run(DEAD, {"id": letter}):
+        (row,) = run(RECORDS, {"ids": [event_id]})
+        return records([(*row, position, sequence)])[0]
+    return None
 
 
 def failed() -> QuerySet[Delivery]:

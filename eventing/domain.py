@@ -132,7 +132,15 @@ class CommandRejected(Value):
     reason: str
 
 
-DEADLINE, RESUMED, FAILED = "deadline", "resumed", "FAILED"
+class GivenUp(Value):
+    """An effect has given up what it was to do about ``event``, so its outcome won't come by itself: the letter of this
+    number waits for a person."""
+
+    event: Event
+    letter: int
+
+
+DEADLINE, RESUMED, GIVEN_UP, FAILED = "deadline", "resumed", "given up: letter ", "FAILED"
 
 
 class Saga(msgspec.Struct, kw_only=True):
@@ -166,4 +174,6 @@ class Saga(msgspec.Struct, kw_only=True):
         By its deadline it should have ended: operators see those that haven't."""
         if about == RESUMED:
             raise ValueError(f"A reminder can't be about {RESUMED!r}: that is how a person's wish reaches a saga.")
+        if about.startswith(GIVEN_UP):
+            raise ValueError(f"A reminder can't be about {about!r}: that is how a saga hears of what was given up.")
         self.reminders[about] = after

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from types import NoneType
+from typing import NamedTuple, TypeVar, get_type_hints
 
 from django.db import OperationalError, transaction
 
-from eventing import checkpoints, context, deliveries, nudges, store
+from eventing import checkpoints, context, deliveries, nudges, sagas, store
 from eventing.deliveries import Claim
 from eventing.domain import Command
 from eventing.handlers import CONFLICT_ATTEMPTS, handler_of, prepare
@@ -57,6 +58,7 @@ class EffectSubscription(Subscription):
         super().__init__(name=name_of(function), events=consumed_by(function), attempts=attempts)
         self.queue = queue
         self.function = function
+        self.has_outcome = get_type_hints(function).get("return") is not NoneType
         self._takes_delivery = accepts(function, "delivery")
 
     def handle(self, records: Sequence[Record], partition: int) -> int:
@@ -65,6 +67,11 @@ class EffectSubscription(Subscription):
         deliveries.schedule(self, partition, records)
         transaction.on_commit(lambda: nudges.send([self.nudge_to_perform]), robust=True)
         return len(records)
+
+    def give_up(self, letter: int) -> None:
+        """Tell the sagas that wait for the outcome."""
+        if self.has_outcome:
+            sagas.tell_given_up(letter)
 
     @property
     def nudge_to_perform(self) -> Nudge:

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from eventing import audit, deliveries, nudges
-from eventing.domain import RESUMED, Rejected
+from eventing.domain import GIVEN_UP, RESUMED, Rejected
 from eventing.models import Delivery, SagaInstance
 from eventing.sagas import SagaSubscription
 from eventing.statements import run
@@ -103,5 +103,13 @@ def resume(saga: SagaInstance, *, who: User, **noted: str) -> Resumption:
 
 
 def letters_of(saga: SagaInstance) -> QuerySet[Delivery]:
-    """The events that the saga failed at, which are tried again or wait for a person."""
-    return deliveries.failed().filter(subscription=saga.saga, sequence=str(saga.key))
+    """The events that the saga failed at, and those of which it was told that an effect had given them up: they're
+    tried again later, or wait for a person."""
+    own = Q(subscription=saga.saga, sequence=str(saga.key))
+    return deliveries.failed().filter(own | Q(pk__in=given_up_for(saga)))
+
+
+def given_up_for(saga: SagaInstance) -> list[int]:
+    """The letters of which the saga was told that they were given up, the latest first."""
+    told = saga.history.filter(about__startswith=GIVEN_UP).order_by("-number")
+    return [int(about.removeprefix(GIVEN_UP)) for about in told.values_list("about", flat=True)]

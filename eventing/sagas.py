@@ -13,14 +13,16 @@ import msgspec
 from django.db import transaction
 from django.dispatch import Signal
 
-from eventing import context, personal, store
+from eventing import context, deliveries, nudges, personal, store
 from eventing.domain import (
     DEADLINE,
     FAILED,
+    GIVEN_UP,
     RESUMED,
     Command,
     CommandRejected,
     Event,
+    GivenUp,
     Rejected,
     Resumed,
     Saga,
@@ -30,7 +32,15 @@ from eventing.handlers import handler_of, prepare
 from eventing.models import SagaInstance
 from eventing.records import Record
 from eventing.statements import run
-from eventing.subscriptions import Reminder, Subscription, consumed_by, name_of, subscribe
+from eventing.subscriptions import (
+    Reminder,
+    Subscription,
+    consumed_by,
+    name_of,
+    subscribe,
+    subscription_named,
+    subscriptions,
+)
 
 S = TypeVar("S", bound=Saga)
 
@@ -76,6 +86,22 @@ SELECT %(saga)s, key, about, %(partition)s, statement_timestamp() + after, corre
 FROM unnest(%(keys)s::uuid[], %(abouts)s::text[], %(afters)s::interval[], %(correlations)s::uuid[])
     AS timer (key, about, after, correlation_id)
 ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0, error = ''
+"""
+
+# A reminder that is due at once, to each saga that shares the event which a letter is about.
+TELL_GIVEN_UP = """
+INSERT INTO eventing_timer (saga, key, about, partition, due_at, correlation_id)
+SELECT saga.saga, saga.key, %(about)s, get_byte(sha256(convert_to(saga.key::text, 'UTF8')), 0) %% hearing.partitions,
+    statement_timestamp(), event.correlation_id
+FROM eventing_delivery letter
+JOIN eventing_event event ON event.id = letter.event_id
+CROSS JOIN unnest(%(sagas)s::text[], %(fields)s::text[], %(partitions)s::int[]) AS hearing (saga, field, partitions)
+JOIN eventing_saga saga ON saga.saga = hearing.saga
+    AND saga.key = CASE WHEN event.data ->> hearing.field ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                   THEN (event.data ->> hearing.field)::uuid END
+WHERE letter.id = %(letter)s
+ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0, error = ''
+RETURNING saga, partition
 """
 
 # But not a person's wish, which reaches an ended saga too.
@@ -166,6 +192,7 @@ class SagaSubscription(Subscription):
         )
         self.saga_class = saga_class
         self.hears_rejections = CommandRejected in consumed
+        self.hears_given_up = GivenUp in consumed
         self.can_resume = Resumed in consumed
 
     @property
@@ -204,8 +231,8 @@ class SagaSubscription(Subscription):
         """Let a saga react to its reminder, in the running transaction."""
         for key, about, correlation_id in run(TAKE, {"id": reminder.id, "due_at": reminder.due_at}):
             cause = context.Cause(correlation_id=correlation_id, actor=self.name)
-            event = Resumed() if about == RESUMED else TimedOut(about=about)
-            sagas = self._load([key])
+            event = _event_about(about)
+            sagas = self._load([key]) if event else {}
             self._take([Step(running, event, cause, running.state) for running in sagas.values()], partition)
 
     def put_back(self, reminder: Reminder, error: Exception | None = None) -> None:
@@ -299,12 +326,42 @@ def instance(saga_class: type[Saga], key: UUID) -> SagaInstance | None:
     return SagaInstance.objects.filter(saga=name_of(saga_class), key=key).first()
 
 
+def tell_given_up(letter: int) -> None:
+    """Let the sagas that share the event of a dead letter hear of it, in the transaction in which it died."""
+    hearing = [each for each in subscriptions() if isinstance(each, SagaSubscription) and each.hears_given_up]
+    told = run(
+        TELL_GIVEN_UP,
+        {
+            "letter": letter,
+            "about": f"{GIVEN_UP}{letter}",
+            "sagas": [each.name for each in hearing],
+            "fields": [each.key for each in hearing],
+            "partitions": [each.partitions for each in hearing],
+        },
+    )
+    woken = [subscription_named(saga).nudge_for(partition) for saga, partition in told]
+    transaction.on_commit(partial(nudges.send, woken), robust=True)
+
+
+def _event_about(about: str) -> TimedOut | Resumed | GivenUp | None:
+    """What a saga is to hear; nothing of a letter that isn't given up any more."""
+    if about == RESUMED:
+        return Resumed()
+    if not about.startswith(GIVEN_UP):
+        return TimedOut(about=about)
+    letter = int(about.removeprefix(GIVEN_UP))
+    record = deliveries.given_up(letter)
+    return GivenUp(event=record.event, letter=letter) if record else None
+
+
 def _about(event: Any) -> str:
     match event:
         case TimedOut():
             return event.about
         case Resumed():
             return RESUMED
+        case GivenUp():
+            return f"{GIVEN_UP}{event.letter}"
         case _:
             return ""
 

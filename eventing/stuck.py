@@ -15,7 +15,7 @@ from eventing import checkpoints
 from eventing.effects import EffectSubscription
 from eventing.event_map import sent_by
 from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, SagaInstance, StoredEvent, Timer
-from eventing.resuming import saga_named, sagas
+from eventing.resuming import given_up_for, saga_named, sagas
 from eventing.subscriptions import subscription_named, subscriptions
 
 SLOW = timedelta(seconds=10)  # what waits for longer than this isn't just on its way
@@ -90,6 +90,11 @@ def _own_letter(saga: SagaInstance) -> Why | None:
 def _failure(saga: SagaInstance) -> Why | None:
     if not saga.failed:
         return None
+    for letter in Delivery.objects.filter(pk__in=given_up_for(saga)[:1]).select_related("event"):
+        if letter.state in Delivery.OPEN:
+            return _about(letter, f"It failed, because {letter.subscription} gave up")
+        if letter.state == Delivery.State.SKIPPED:
+            return _skipped(letter)
     reason = saga.memory.get("reason") or "it gives no reason."
     return Why(
         sentence=f"It failed {_ago(saga.ended_at or saga.updated_at)}, and waits for a person: {reason}",
@@ -155,10 +160,13 @@ def _letter_of_others(saga: SagaInstance) -> Why | None:
 def _given_up(saga: SagaInstance) -> Why | None:
     """What somebody has skipped, so that its outcome never came."""
     letter = _jobs_for(saga).filter(state=Delivery.State.SKIPPED).order_by("finished_at").last()
-    if letter is None or letter.finished_at is None:
-        return None
+    return _skipped(letter) if letter else None
+
+
+def _skipped(letter: Delivery) -> Why:
+    ago = _ago(letter.finished_at or letter.due_at)
     return Why(
-        sentence=f"{letter.subscription}, which it waits for, was given up {_ago(letter.finished_at)}: {letter.reason}",
+        sentence=f"{letter.subscription}, which it waits for, was given up {ago}: {letter.reason}",
         act=Act.TAKE_UP if isinstance(subscription_named(letter.subscription), EffectSubscription) else Act.SEE_TO_IT,
         letter=letter.pk,
         subscription=letter.subscription,

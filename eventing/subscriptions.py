@@ -88,6 +88,9 @@ class Subscription(ABC):
         """Keep a reminder for later that failed, or without an ``error`` one that wasn't tried."""
         raise NotImplementedError
 
+    def give_up(self, letter: int) -> None:  # noqa: B027 - most have nobody to tell
+        """Tell whoever waits for what comes of it that a letter is dead, in the transaction in which it died."""
+
     def partition_of(self, sequence: str) -> int:
         """The partition that events of a sequence come to, by the same rule as the statements that read them."""
         return sha256(sequence.encode()).digest()[0] % self.partitions

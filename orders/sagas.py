@@ -7,7 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from eventing.contact import Contact
-from eventing.domain import FAILED, Command, CommandRejected, Event, Personal, Resumed, Saga, TimedOut
+from eventing.domain import FAILED, Command, CommandRejected, Event, GivenUp, Personal, Resumed, Saga, TimedOut
 from eventing.money import Money
 from eventing.people import PersonForgotten
 from eventing.sagas import saga
@@ -24,7 +24,7 @@ from inventory.events import (
 from orders.commands import LONGEST_REASON, CancelOrder, ConfirmOrder, ForgetBuyer
 from orders.events import BuyerForgotten, Fulfilment, OrderCancelled, OrderConfirmed, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment, payment_of
-from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, RefundRequested
 from shipping.commands import CancelShipment, CreateShipment, shipment_of
 from shipping.events import ShipmentCancelled, ShipmentCreated
 
@@ -39,6 +39,7 @@ class Step(Enum):
     ASKED = "asked"
     DONE = "done"
     UNDOING = "undoing"
+    STUCK = "stuck"
     UNDONE = "undone"
 
 
@@ -87,6 +88,7 @@ class OrderFulfilment(Saga):
         | ShipmentCancelled
         | TimedOut
         | Resumed
+        | GivenUp
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
@@ -134,6 +136,8 @@ class OrderFulfilment(Saga):
                 yield from self._give_up("It could not be fulfilled in time")
 
             case PaymentRefunded(refund_id=None):
+                if self.payment is Step.STUCK:
+                    self.state, self.reason = "COMPENSATING", self.given_up  # a person has seen to it
                 self.payment = Step.UNDONE
                 yield from self._give_up("The payment was refunded")
 
@@ -153,6 +157,13 @@ class OrderFulfilment(Saga):
 
             case Resumed():
                 yield from self._ask_again()
+
+            case GivenUp(event=RefundRequested(refund_id=None)) if self.state == "COMPENSATING":
+                self.state, self.payment = FAILED, Step.STUCK
+                self.reason = f"The refund was given up; letter {event.letter} says why"
+
+            case GivenUp():
+                pass  # nothing that is being undone: the deadline comes all the same
 
             case CommandRejected():
                 yield from self._refused(event.command, event.reason)
@@ -183,7 +194,8 @@ class OrderFulfilment(Saga):
         elif self.state in ("COMPENSATING", FAILED):
             self.state, self.reason, self.order_cancelled = "COMPENSATING", self.given_up or self.reason, False
             self.payment, self.stock, self.shipment = (
-                Step.DONE if step is Step.UNDOING else step for step in (self.payment, self.stock, self.shipment)
+                Step.DONE if step in (Step.UNDOING, Step.STUCK) else step
+                for step in (self.payment, self.stock, self.shipment)
             )
             yield from self._undo()
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from eventing.domain import Command, CommandRejected, Event, Resumed, Saga, TimedOut
+from eventing.domain import Command, CommandRejected, Event, GivenUp, Resumed, Saga, TimedOut
 from eventing.sagas import saga
 from orders.events import Fulfilment, OrderCancelled, OrderPlaced
 from payments.commands import ProcessPayment, RefundPayment, payment_of
-from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, RefundRequested
 
 DEADLINE = timedelta(minutes=15)  # what takes longer is stuck
 
@@ -39,6 +39,7 @@ class OrderPayment(Saga):
         | PaymentRefunded
         | TimedOut
         | Resumed
+        | GivenUp
         | CommandRejected,
     ) -> Iterator[Command]:
         match event:
@@ -57,7 +58,7 @@ class OrderPayment(Saga):
                 if self.state == "COMPLETED":
                     yield from self._give_back()
             case PaymentFailed() | PaymentRefunded(refund_id=None):
-                self.state = "COMPENSATED"
+                self.state, self.reason = "COMPENSATED", ""
             case PaymentRefunded():
                 pass  # a part, for goods that came back
             case TimedOut():
@@ -66,6 +67,10 @@ class OrderPayment(Saga):
                 yield from self._give_back()
             case Resumed():
                 pass  # it awaits an answer, which comes by itself
+            case GivenUp(event=RefundRequested(refund_id=None)) if self.state == "COMPENSATING":
+                self.state, self.reason = "FAILED", f"The refund was given up; letter {event.letter} says why"
+            case GivenUp():
+                pass  # the charge, of which nobody knows yet, or a part
             case CommandRejected(command=ProcessPayment()):
                 self.state, self.reason = "COMPENSATED", event.reason
             case CommandRejected():

@@ -13,7 +13,13 @@ from inventory.events import (
     Shortage,
 )
 from orders.events import Line, OrderCancelled, OrderPlaced
-from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded
+from payments.events import (
+    PaymentCompleted,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentRequested,
+    RefundRequested,
+)
 from shipping.events import ShipmentCancelled, ShipmentCreated
 
 
@@ -45,8 +51,10 @@ PLACED = OrderPlaced(
     payment_method="tok_visa",
 )
 CANCELLED = OrderCancelled(order_id=ORDER, reason="Changed my mind")
+REQUESTED = PaymentRequested(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, method="tok_visa")
 PAID = PaymentCompleted(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, reference="ch_1")
 DECLINED = PaymentFailed(payment_id=PAYMENT, order_id=ORDER, code="card_declined", message="Your card was declined.")
+OWED = RefundRequested(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, charge="ch_1")
 REFUNDED = PaymentRefunded(payment_id=PAYMENT, order_id=ORDER, amount=TOTAL, reference="re_1")
 RESERVED = InventoryReserved(order_id=ORDER, lines=WANTED)
 OUT_OF_STOCK = InventoryReservationFailed(order_id=ORDER, shortages=(Shortage(sku=LANTERN, wanted=2, available=1),))

@@ -5,6 +5,7 @@ Each story is told twice: conducted by one saga, and left to what each context h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,7 +28,7 @@ from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Fulfilment
 from orders.models import CustomerOrder, OrderLine, OrderSummary
 from payments.commands import Declined
-from payments.gateway import GatewayDown, SimulatedGateway
+from payments.gateway import GatewayDown, OutcomeUnknown, SimulatedGateway
 from payments.models import GatewayEntry, PaymentSummary
 from shipping.commands import DeliverShipment, DispatchShipment
 from shipping.models import Consignment, ShipmentSummary
@@ -241,14 +242,9 @@ def test_a_cancellation_that_is_refused_waits_for_a_person_who_has_it_asked_agai
     assert saga_states(manner) == {"COMPENSATED"}
 
 
-def test_a_cancelled_order_whose_money_is_still_owed_is_stuck_after_a_while(
-    manner: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def down(*_: object, **__: object) -> None:
-        raise GatewayDown("Out of order.")
-
+def test_a_cancelled_order_whose_money_is_still_owed_is_stuck_after_a_while(manner: str) -> None:
     pause(subscription_named("shipping.book"))
-    monkeypatch.setattr(SimulatedGateway, "refund", down)
+    pause(subscription_named("payments.refund"))
     place()
     settle()
     dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
@@ -260,34 +256,89 @@ def test_a_cancelled_order_whose_money_is_still_owed_is_stuck_after_a_while(
     }
 
 
-def test_a_refund_that_fails_is_what_a_cancelled_order_waits_for_also_when_somebody_gives_it_up(
-    manner: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def outage() -> Iterator[pytest.MonkeyPatch]:
+    """Until it's undone, the gateway gives no money back."""
+
     def down(*_: object, **__: object) -> None:
         raise GatewayDown("Out of order.")
 
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SimulatedGateway, "refund", down)
+        yield patched
+
+
+def cancelled_but_not_refunded() -> Delivery:
+    """The letter of the refund, after the last attempt."""
     pause(subscription_named("shipping.book"))
-    clerk = User.objects.create_user("clerk")
-    with monkeypatch.context() as outage:
-        outage.setattr(SimulatedGateway, "refund", down)
-        place()
-        settle()
-        dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
-        settle()
-        saga = SagaInstance.objects.get(key=ORDER, saga__in=("orders.OrderFulfilment", "payments.OrderPayment"))
-        (letter,) = Delivery.objects.filter(subscription="payments.refund")
-        why = stuck.why_unfinished(saga)
-        assert (why.act, why.letter) == (stuck.Act.RETRY, letter.pk)
-
-        letters.skip(Filter(ids=(letter.pk,)), reason="The gateway is being replaced.", who=clerk)
-        settle()
-        why = stuck.why_unfinished(saga)
-        assert (why.act, why.letter) == (stuck.Act.TAKE_UP, letter.pk)
-        assert "payments.refund, which it waits for, was given up" in why.sentence
-        assert "The gateway is being replaced." in why.sentence
-
-    letters.retry(Filter(ids=(letter.pk,)), who=clerk)
-    resume(subscription_named("shipping.book"))
+    place()
     settle()
-    assert ("refund", "succeeded", 3738) in ledger()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+    resume(subscription_named("shipping.book"))
+    return Delivery.objects.get(subscription="payments.refund")
+
+
+def test_a_refund_that_the_gateway_does_not_make_ends_failed_and_needs_a_person(
+    manner: str, outage: pytest.MonkeyPatch
+) -> None:
+    letter = cancelled_but_not_refunded()
+    (saga,) = stuck.stuck()
+    assert saga.saga == ("orders.OrderFulfilment" if manner == "orchestrated" else "payments.OrderPayment")
+    assert saga.state == "FAILED"
+    why = stuck.why_unfinished(saga)
+    assert (why.act, why.letter) == (stuck.Act.RETRY, letter.pk)
+    assert why.sentence.startswith("It failed, because payments.refund gave up: payments.refund_requested at position")
+
+    letters.retry(Filter(ids=(letter.pk,)), who=User.objects.create_user("clerk"))
+    settle()
+    assert {each.state for each in stuck.stuck()} == {"FAILED"}  # it's as it was
+
+    outage.undo()
+    letters.retry(Filter(ids=(letter.pk,)), who=User.objects.get())
+    settle()
+    assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
     assert saga_states(manner) == {"COMPENSATED"}
+    assert not stuck.stuck()
+
+
+def test_who_resumes_what_failed_at_a_refund_has_the_refund_tried_again(
+    manner: str, outage: pytest.MonkeyPatch
+) -> None:
+    cancelled_but_not_refunded()
+    outage.undo()
+    (saga,) = stuck.stuck()
+    assert resuming.resume(saga, who=User.objects.create_user("clerk")).letters == 1
+    settle()
+    assert ledger() == [("charge", "succeeded", TOTAL.minor), ("refund", "succeeded", TOTAL.minor)]
+    assert saga_states(manner) == {"COMPENSATED"}
+
+
+def test_a_refund_that_somebody_gives_up_can_be_taken_up_again(manner: str, outage: pytest.MonkeyPatch) -> None:
+    letter, clerk = cancelled_but_not_refunded(), User.objects.create_user("clerk")
+    letters.skip(Filter(ids=(letter.pk,)), reason="The gateway is being replaced.", who=clerk)
+    settle()
+    (saga,) = stuck.stuck()
+    why = stuck.why_unfinished(saga)
+    assert (why.act, why.letter) == (stuck.Act.TAKE_UP, letter.pk)
+    assert "payments.refund, which it waits for, was given up" in why.sentence
+    assert "The gateway is being replaced." in why.sentence
+
+    outage.undo()
+    letters.retry(Filter(ids=(letter.pk,)), who=clerk)
+    settle()
+    assert ("refund", "succeeded", TOTAL.minor) in ledger()
+    assert saga_states(manner) == {"COMPENSATED"}
+
+
+def test_a_charge_that_nobody_knows_of_fails_nothing_yet(manner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise OutcomeUnknown
+
+    monkeypatch.setattr(SimulatedGateway, "charge", silent)
+    place()
+    settle()
+    assert Delivery.objects.get(subscription="payments.charge").state == "dead"
+    assert "FAILED" not in saga_states(manner)
+    saga = SagaInstance.objects.get(key=ORDER, saga__in=("orders.OrderFulfilment", "payments.OrderPayment"))
+    assert stuck.why_unfinished(saga).act is stuck.Act.RETRY

@@ -25,7 +25,7 @@ import payments.effects
 import shipping.effects
 from eventing import store
 from eventing.contact import Contact
-from eventing.domain import Aggregate, Command, CommandRejected, Event, Rejected, Resumed, Saga, TimedOut
+from eventing.domain import Aggregate, Command, CommandRejected, Event, GivenUp, Rejected, Resumed, Saga, TimedOut
 from eventing.effects import EffectSubscription
 from eventing.handlers import handler_of
 from eventing.money import Money
@@ -45,6 +45,7 @@ from orders.sagas import OrderFulfilment
 from payments.aggregates import Payment
 from payments.aggregates import Status as PaymentStatus
 from payments.commands import Charged, Declined
+from payments.events import RefundRequested
 from payments.gateway import OutcomeUnknown
 from shipping.aggregates import Shipment
 from shipping.aggregates import Status as ShipmentStatus
@@ -122,6 +123,21 @@ class Outside:
             raise OutcomeUnknown
 
 
+class Job:
+    """What an effect has to do about an event. Given up, it waits for a person to have it tried again."""
+
+    def __init__(self, effect: EffectSubscription, event: Event) -> None:
+        self.effect, self.event = effect, event
+        self.is_given_up = False
+
+    def perform(self) -> Command | None:
+        outcome: Command | None = self.effect.function(self.event)
+        return outcome
+
+    def retry(self) -> None:
+        self.is_given_up = False
+
+
 class Reader:
     """A saga or a policy, and what of the log it hasn't seen: in order, or in order of each stream only."""
 
@@ -129,12 +145,17 @@ class Reader:
         self.subscription = subscription
         self.by_stream = by_stream
         self.unseen: dict[str, deque[Event]] = defaultdict(deque)
+        self.given_up: list[Job] = []
         self.has_reminder = False
         self._memory: bytes | None = None
 
     def hear(self, stream: Stream, event: Event) -> None:
         if type(event) in self.subscription.events:
             self.unseen[str(stream) if self.by_stream else "log"].append(event)
+
+    def hear_given_up(self, job: Job) -> None:
+        if isinstance(self.subscription, SagaSubscription) and self.subscription.hears_given_up:
+            self.given_up.append(job)
 
     @property
     def saga(self) -> Saga | None:
@@ -160,7 +181,8 @@ class World:
             for each in subscriptions()
             if isinstance(each, SagaSubscription | PolicySubscription)
         ]
-        self.jobs: list[Callable[[], Command | None]] = []
+        self.jobs: list[Job] = []
+        self.failures = 0
         self._patches = ExitStack()
 
     def __enter__(self) -> Self:
@@ -196,7 +218,8 @@ class World:
         handler_of(type(command)).function(command)
 
     def moves(self) -> list[Move]:
-        """What has to happen some time: a reader sees its next event, or some job is tried."""
+        """What has to happen some time: a reader sees its next event, or hears that a job was given up; some job is
+        tried, or tried again."""
         return [
             *(
                 partial(self._see, reader, events)
@@ -204,7 +227,8 @@ class World:
                 for events in reader.unseen.values()
                 if events
             ),
-            *(partial(self._perform, job) for job in self.jobs),
+            *(partial(self._tell_given_up, reader) for reader in self.readers if reader.given_up),
+            *(job.retry if job.is_given_up else partial(self._perform, job) for job in self.jobs),
         ]
 
     def reminders(self) -> list[Move]:
@@ -226,7 +250,7 @@ class World:
             reader.hear(stream, event)
         for subscription in subscriptions():
             if isinstance(subscription, EffectSubscription) and type(event) in subscription.events:
-                self.jobs.append(partial(subscription.function, event))
+                self.jobs.append(Job(subscription, event))
 
     def _see(self, reader: Reader, events: deque[Event]) -> None:
         event = events.popleft()
@@ -248,12 +272,27 @@ class World:
         if saga := reader.saga:
             self._react(reader, saga, Resumed())
 
-    def _perform(self, job: Callable[[], Command | None]) -> None:
-        with suppress(OutcomeUnknown):  # it stays, and is tried again
-            outcome = job()
+    def _perform(self, job: Job) -> None:
+        try:
+            outcome = job.perform()
+        except OutcomeUnknown:  # it stays, and is tried again, unless that was the last attempt
+            job.is_given_up = self.outside.decide()
+            if job.is_given_up and job.effect.has_outcome:
+                for reader in self.readers:
+                    reader.hear_given_up(job)
+        else:
             self.jobs.remove(job)
             if outcome is not None:
                 self.send(outcome)
+
+    def _tell_given_up(self, reader: Reader) -> None:
+        job, saga = reader.given_up.pop(), reader.saga
+        if saga and job.is_given_up:
+            failing = saga.state == "COMPENSATING" and isinstance(job.event, RefundRequested)
+            self._react(reader, saga, GivenUp(event=job.event, letter=1))
+            if failing:
+                assert saga.state == "FAILED"
+                self.failures += 1
 
     def _react(self, reader: Reader, saga: Saga, event: Any) -> None:
         """As the runtime does: all commands first, a refusal is answered at once, and only its memory is kept."""
@@ -407,6 +446,7 @@ def test_an_order_ends_with_everything_or_with_nothing(
             assert len(states) == 4
             assert set(states) == ({"COMPENSATED"} if order.status is OrderStatus.CANCELLED else {"COMPLETED"})
         tally(f"{order.status.value}, {'money given back' if outside.refunded else 'no money given back'}")
+        tally(f"compensations that failed on the way: {world.failures}")
 
 
 @pytest.mark.parametrize("fulfilment", Fulfilment)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from django.db.models import Sum
+
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
+from eventing.models import Delivery
 from eventing.relay import relay_all
 from eventing.subscriptions import Subscription, subscriptions
 
@@ -23,5 +26,13 @@ def _advance(subscription: Subscription) -> bool:
             while retry_due(subscription, partition) or remind_due(subscription, partition):
                 happened = True
     if isinstance(subscription, EffectSubscription):
+        before = _attempts(subscription)
         perform_due(subscription, budget=60)
+        happened = happened or _attempts(subscription) != before
     return happened
+
+
+def _attempts(subscription: Subscription) -> int:
+    """How often its jobs have been begun."""
+    made = Delivery.objects.filter(subscription=subscription.name).aggregate(attempts=Sum("attempts"))
+    return made["attempts"] or 0

@@ -18,13 +18,17 @@ from eventing.deliveries import claim, failed
 from eventing.effects import EffectSubscription, Outcome, perform_due, record_outcomes
 from eventing.handlers import dispatch
 from eventing.models import Delivery
+from eventing.resuming import saga_named
+from eventing.sagas import SagaSubscription, instance
 from eventing.subscriptions import subscription_named
 from eventing.tests.bank import effects as bank
 from eventing.tests.bank.aggregates import Account
 from eventing.tests.bank.commands import PayIn
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, stream_of
 from eventing.tests.bank.events import AccountClosed, AccountOpened
+from eventing.tests.bank.sagas import Welcome
 from eventing.tests.conftest import InThreads, Program
+from eventing.tests.test_sagas import history, reacted, reminded
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -290,3 +294,82 @@ def test_an_outcome_that_somebody_overtakes_is_recorded_without_asking_again(
     assert performed == [account]
     assert Delivery.objects.get().state == "done"
     assert store.load(Account, ledger).balance == 4
+
+
+@pytest.fixture
+def welcome() -> SagaSubscription:
+    return saga_named("eventing.Welcome")
+
+
+def failing(event: AccountClosed, delivery: effects.Delivery) -> None:
+    raise TimeoutError("No answer.")
+
+
+def worn_out(farewell: EffectSubscription) -> None:
+    """Let the effect do what it can until there's nothing left to try."""
+    while perform_due(farewell, budget=10) or Delivery.objects.filter(state="waiting").exists():
+        pass
+
+
+def given_up_to(account: UUID) -> list[int]:
+    found = instance(Welcome, account)
+    assert found is not None
+    return list(found.memory["given_up"])
+
+
+def test_the_saga_that_shares_the_event_hears_that_it_was_given_up(
+    farewell: EffectSubscription, welcome: SagaSubscription
+) -> None:
+    posted_by(failing)
+    (account,) = closed()
+    reacted(welcome)
+    other = opens_account()
+    reacted(welcome)
+    worn_out(farewell)
+    letter = Delivery.objects.get()
+    assert reminded(welcome) == 1
+    assert (given_up_to(account), given_up_to(other)) == ([letter.pk], [])
+    assert history(account)[-1].about == f"given up: letter {letter.pk}"
+    assert reminded(welcome) == 0
+
+
+def test_of_a_job_that_is_tried_again_before_it_heard_the_saga_hears_nothing(
+    farewell: EffectSubscription, welcome: SagaSubscription
+) -> None:
+    posted_by(failing)
+    (account,) = closed()
+    reacted(welcome)
+    worn_out(farewell)
+    deliveries.retry(failed())
+    assert reminded(welcome) == 1
+    assert given_up_to(account) == []
+
+
+def test_a_job_that_is_given_up_twice_is_heard_of_twice(
+    farewell: EffectSubscription, welcome: SagaSubscription
+) -> None:
+    posted_by(failing)
+    (account,) = closed()
+    reacted(welcome)
+    for _ in range(2):
+        worn_out(farewell)
+        reminded(welcome)
+        deliveries.retry(failed())
+    assert given_up_to(account) == [Delivery.objects.get().pk] * 2
+
+
+def test_a_job_whose_worker_was_killed_too_often_is_given_up_too(
+    farewell: EffectSubscription, welcome: SagaSubscription
+) -> None:
+    (account,) = closed()
+    reacted(welcome)
+    Delivery.objects.update(attempts=3)
+    assert claim(farewell) == []
+    assert reminded(welcome) == 1
+    assert given_up_to(account) == [Delivery.objects.get().pk]
+
+
+def test_nobody_waits_for_an_effect_that_has_no_outcome(welcome: SagaSubscription) -> None:
+    found = subscription_named("orders.tell_buyer")
+    assert isinstance(found, EffectSubscription)
+    assert not found.has_outcome

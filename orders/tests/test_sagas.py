@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from eventing.contact import Contact
-from eventing.domain import Command, CommandRejected, Resumed, TimedOut
+from eventing.domain import Command, CommandRejected, GivenUp, Resumed, TimedOut
 from inventory.commands import ReleaseReservation, ReserveInventory
 from orders.commands import CancelOrder, ConfirmOrder
 from orders.events import BuyerForgotten, OrderConfirmed
@@ -18,11 +18,13 @@ from tests.builders import (
     DECLINED,
     ORDER,
     OUT_OF_STOCK,
+    OWED,
     PAID,
     PAYMENT,
     PLACED,
     REFUNDED,
     RELEASED,
+    REQUESTED,
     RESERVED,
     SHIPMENT,
     SHIPMENT_CANCELLED,
@@ -243,6 +245,32 @@ def test_a_failed_saga_that_is_resumed_asks_again_for_what_was_refused() -> None
     assert state_after(*failed, Resumed()) == "COMPENSATING"
     assert state_after(*failed, Resumed(), REFUNDED) == "COMPENSATED"
     assert state_after(*failed, Resumed(), refused(REFUND)) == "FAILED"
+
+
+def test_a_refund_that_the_gateway_does_not_make_is_left_to_a_person_until_it_does() -> None:
+    failed = [PLACED, PAID, OUT_OF_STOCK, CANCELLED, GivenUp(event=OWED, letter=12)]
+    assert (state_after(*failed), saga_after(*failed).reason) == (
+        "FAILED",
+        "The refund was given up; letter 12 says why",
+    )
+    assert commands_after(*failed) == []
+    assert state_after(*failed, REFUNDED) == "COMPENSATED"
+    assert saga_after(*failed, REFUNDED).reason.startswith("Out of stock")
+    assert commands_after(*failed, Resumed())[0] == REFUND
+    assert state_after(*failed, Resumed()) == "COMPENSATING"
+    assert state_after(*failed, Resumed(), REFUNDED) == "COMPENSATED"
+
+
+def test_a_refund_that_is_made_at_last_makes_nothing_good_that_was_refused() -> None:
+    refused_release = [PLACED, PAID, RESERVED, SHIPMENT_CANCELLED, refused(RELEASE)]
+    assert state_after(*refused_release, GivenUp(event=OWED, letter=12), REFUNDED) == "FAILED"
+
+
+def test_of_what_else_is_given_up_nothing_follows_yet() -> None:
+    part = msgspec.structs.replace(OWED, refund_id=ORDER)
+    assert state_after(PLACED, GivenUp(event=REQUESTED, letter=12)) == "PAYMENT_PENDING"
+    assert state_after(PLACED, CANCELLED, GivenUp(event=REQUESTED, letter=12)) == "COMPENSATING"
+    assert state_after(PLACED, PAID, RESERVED, SHIPMENT, GivenUp(event=part, letter=12)) == "COMPLETED"
 
 
 WORDS = [("Declined.\nRing your bank.", "Declined. Ring your bank."), ("x" * 1_000, "x" * 984)]

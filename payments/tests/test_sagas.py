@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from eventing.domain import Command, CommandRejected, Resumed, TimedOut
+from eventing.domain import Command, CommandRejected, GivenUp, Resumed, TimedOut
 from orders.events import Fulfilment
 from payments.commands import ProcessPayment, RefundPayment
 from payments.sagas import OrderPayment
-from tests.builders import CANCELLED, DECLINED, ORDER, PAID, PAYMENT, PLACED, REFUNDED, TOTAL
+from tests.builders import CANCELLED, DECLINED, ORDER, OWED, PAID, PAYMENT, PLACED, REFUNDED, REQUESTED, TOTAL
 
 REFUND = RefundPayment(payment_id=PAYMENT)
 
@@ -45,6 +45,22 @@ def test_of_a_declined_payment_nothing_is_given_back() -> None:
 def test_a_refund_that_is_refused_is_left_to_a_person() -> None:
     refused = CommandRejected(command=REFUND, reason="No.")
     assert story(PLACED, PAID, CANCELLED, refused) == ([], "FAILED")
+
+
+def test_a_refund_that_the_gateway_does_not_make_is_left_to_a_person_until_it_does() -> None:
+    given_up = GivenUp(event=OWED, letter=12)
+    assert story(PLACED, PAID, CANCELLED, given_up) == ([], "FAILED")
+    assert story(PLACED, PAID, CANCELLED, given_up, REFUNDED) == ([], "COMPENSATED")
+    assert story(PLACED, PAID, CANCELLED, given_up, Resumed()) == ([REFUND], "COMPENSATING")
+
+
+def test_of_what_else_the_gateway_does_not_do_nothing_follows_yet() -> None:
+    charge = GivenUp(event=REQUESTED, letter=12)
+    part = GivenUp(event=msgspec.structs.replace(OWED, refund_id=ORDER), letter=12)
+    assert story(PLACED, charge) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, CANCELLED, charge) == ([], "PAYMENT_PENDING")
+    assert story(PLACED, PAID, part) == ([], "COMPLETED")
+    assert story(PLACED, PAID, CANCELLED, part) == ([], "COMPENSATING")
 
 
 def test_a_person_can_have_it_ask_again_for_what_was_refused() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from eventing.domain import FAILED, Command, CommandRejected, Resumed, Saga, TimedOut
+from eventing.domain import FAILED, Command, CommandRejected, GivenUp, Resumed, Saga, TimedOut
 from eventing.sagas import saga
 from eventing.tests.bank.commands import CloseAccount, PayIn
 from eventing.tests.bank.events import AccountClosed, AccountOpened, MoneyPaidIn
@@ -20,9 +20,10 @@ class Welcome(Saga):
 
     paid_in: int = 0
     refused: str = ""
+    given_up: tuple[int, ...] = ()
 
     def react(
-        self, event: AccountOpened | MoneyPaidIn | AccountClosed | TimedOut | Resumed | CommandRejected
+        self, event: AccountOpened | MoneyPaidIn | AccountClosed | TimedOut | Resumed | GivenUp | CommandRejected
     ) -> Iterator[Command]:
         match event:
             case AccountOpened():
@@ -40,5 +41,7 @@ class Welcome(Saga):
             case Resumed():
                 if self.state == FAILED:
                     yield PayIn(account_id=self.id, amount=BONUS)
+            case GivenUp():
+                self.given_up += (event.letter,)
             case CommandRejected():
                 self.refused = event.reason
