@@ -61,7 +61,10 @@ class SagaStepSerializer(serializers.Serializer[Any]):
     event = serializers.CharField(allow_blank=True, help_text="Its stored name; empty for a reminder.")
     event_id = serializers.UUIDField(allow_null=True)
     position = serializers.IntegerField(allow_null=True)
-    reminder = serializers.CharField(allow_blank=True, help_text="Its subject; `resumed` when a person resumed it.")
+    reminder = serializers.CharField(
+        allow_blank=True,
+        help_text="Its subject; `resumed` when a person resumed it, `given up: letter N` when an effect gave up.",
+    )
     commands = SagaCommandSerializer(many=True)
     state = serializers.CharField()
     memory = serializers.DictField()

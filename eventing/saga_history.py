@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from eventing import personal
+from eventing.domain import GIVEN_UP
 from eventing.models import SagaInstance, SagaStep, Timer
 from eventing.resuming import saga_named
 from eventing.subscriptions import UnknownSubscription
@@ -40,6 +41,11 @@ class StepShown(msgspec.Struct, frozen=True, kw_only=True):
     memory: dict[str, Any]
     changed: list[str]
     late: bool
+
+    @property
+    def letter(self) -> int | None:
+        """The number of the letter that it heard was given up."""
+        return int(self.reminder.removeprefix(GIVEN_UP)) if self.reminder.startswith(GIVEN_UP) else None
 
 
 class ReminderShown(msgspec.Struct, frozen=True, kw_only=True):

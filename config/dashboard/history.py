@@ -26,10 +26,12 @@ from inventory.events import (
     InventoryReserved,
     ReservationCommitted,
     ReservationReleased,
+    StockReceived,
     StockReleased,
     StockReserved,
     StockShipped,
 )
+from orders.events import ItemsReturned
 from orders.models import OrderSummary
 from payments.commands import payment_of
 from payments.events import PaymentCompleted
@@ -39,7 +41,7 @@ from shipping.models import Consignment, ShipmentSummary
 
 UNREADABLE = (UnknownEvent, UnknownVersion, msgspec.ValidationError)
 MOST = 1_000  # events, and failed attempts, that are looked at
-NEAR = 2_000  # positions around a reservation's event, between which the stock that was appended with it is
+NEAR = 2_000  # positions around a reservation's or a return's event, between which is what stock made of it
 
 # The events of an order's own streams, in the order in which they were recorded.
 EVENTS = f"""
@@ -50,8 +52,8 @@ ORDER BY recorded_at, id LIMIT %(limit)s
 """
 
 # Stock's events of an order. Their streams are the articles', which have those of all orders; but they were appended
-# together with the reservation's, so their positions are close. OFFSET keeps the planner from looking for an order's
-# events in the whole table, which has no index on what is in them, rather than at those few.
+# together with the reservation's, or soon after a return, so their positions are close. OFFSET keeps the planner from
+# looking for an order's events in the whole table, which has no index on what is in them, rather than at those few.
 STOCK = f"""
 SELECT {RECORD_COLUMNS}, position
 FROM (
@@ -59,12 +61,12 @@ FROM (
     JOIN eventing_log ON position BETWEEN step - %(near)s AND step + %(near)s AND type = ANY(%(types)s)
 ) AS beside
 CROSS JOIN LATERAL (SELECT * FROM eventing_event WHERE id = beside.event_id OFFSET 0) AS event
-WHERE data ->> 'order_id' = %(order_id)s
+WHERE data ->> 'order_id' = %(order_id)s OR causation_id = ANY(%(returns)s)
 ORDER BY position LIMIT %(limit)s
 """
 
 RESERVATIONS = (InventoryReserved, ReservationReleased, ReservationCommitted)
-STOCK_TYPES = [each.stored_name for each in (StockReserved, StockReleased, StockShipped)]
+STOCK_TYPES = [each.stored_name for each in (StockReceived, StockReserved, StockReleased, StockShipped)]
 
 
 class Happened(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,10 +144,17 @@ def history(order_id: UUID, *, with_personal_data: bool) -> History:
 
 
 def _stock(order_id: UUID, events: Sequence[Happened], with_personal_data: bool) -> list[Happened]:
-    steps = [each.position for each in events if isinstance(each.event, RESERVATIONS) and each.position]
+    steps = [each for each in events if isinstance(each.event, (*RESERVATIONS, ItemsReturned)) and each.position]
     if not steps:
         return []
-    near = {"positions": steps, "near": NEAR, "types": STOCK_TYPES, "order_id": str(order_id), "limit": MOST}
+    near = {
+        "positions": [each.position for each in steps],
+        "near": NEAR,
+        "types": STOCK_TYPES,
+        "order_id": str(order_id),
+        "returns": [each.id for each in steps if isinstance(each.event, ItemsReturned)],
+        "limit": MOST,
+    }
     return _happened(run(STOCK, near), with_personal_data)
 
 

@@ -14,7 +14,7 @@ from django.utils.timezone import localtime
 
 from config.dashboard.history import Happened, History
 from eventing import audit
-from eventing.domain import Event
+from eventing.domain import RESUMED, Event
 from eventing.models import Attempt, Delivery
 from eventing.money import Money
 from eventing.saga_history import CommandShown, StepShown
@@ -24,6 +24,7 @@ from inventory.events import (
     InventoryReserved,
     ReservationCommitted,
     ReservationReleased,
+    StockReceived,
     StockReleased,
     StockReserved,
     StockShipped,
@@ -50,6 +51,8 @@ from shipping.events import (
     ShipmentDispatched,
     ShipmentRequested,
 )
+
+StockMoved = StockReceived | StockReserved | StockReleased | StockShipped
 
 KINDS = {
     "event": "Events",
@@ -197,10 +200,10 @@ def _of_event(each: Happened) -> Entry:
 
 
 def _of_stock(events: Sequence[Happened]) -> Iterator[Entry]:
-    """What was reserved, released or shipped at one time, as one entry."""
+    """What was received, reserved, released or shipped at one time, as one entry."""
     for (at, type_), group in groupby(sorted(events, key=_together), key=_together):
         each = list(group)
-        moved = [found.event for found in each if isinstance(found.event, StockReserved | StockReleased | StockShipped)]
+        moved = [found.event for found in each if isinstance(found.event, StockMoved)]
         units = ", ".join(f"{found.quantity:,} of {found.sku}" for found in moved[:3])
         more = f" and {len(moved) - 3:,} more articles" if len(moved) > 3 else ""
         yield Entry(
@@ -220,7 +223,7 @@ def _together(each: Happened) -> tuple[datetime, str]:
 
 
 def _of_step(saga: str, key: UUID, step: StepShown) -> Entry:
-    came_in = _words(step.event) if step.event else _reminder(step.reminder)
+    came_in = _words(step.event) if step.event else _reminder(step)
     refused = [command for command in step.commands if command.refused]
     return Entry(
         name=f"step-{saga}-{step.number}",
@@ -235,8 +238,10 @@ def _of_step(saga: str, key: UUID, step: StepShown) -> Entry:
     )
 
 
-def _reminder(about: str) -> str:
-    return "A person resumed it" if about == "resumed" else f"Its reminder about “{about}”"
+def _reminder(step: StepShown) -> str:
+    if step.letter:
+        return f"Letter {step.letter} was given up"
+    return "A person resumed it" if step.reminder == RESUMED else f"Its reminder about “{step.reminder}”"
 
 
 def _asked(commands: Iterable[CommandShown]) -> str:
@@ -352,7 +357,8 @@ def _caused(entries: list[Entry], history: History) -> list[Entry]:
             entry.because = by_actor.get((each.actor, each.causation_id), f"event-{each.causation_id}")
     for told in history.sagas:
         for step in told.steps:
-            named[f"step-{told.saga.saga}-{step.number}"].because = f"event-{step.event_id}"
+            led_to_it = f"job-{step.letter}" if step.letter else f"event-{step.event_id}"
+            named[f"step-{told.saga.saga}-{step.number}"].because = led_to_it
     for job in history.deliveries:
         named[f"job-{job.pk}"].because = f"event-{job.event_id}"
     for entry in entries:

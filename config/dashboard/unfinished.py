@@ -98,7 +98,7 @@ def _of_failed_sagas(history: History) -> Why | None:
     for saga in _sagas(history):
         if saga.failed:
             reason = saga.memory.get("reason") or "it gives no reason"
-            return Why(
+            return _of_given_up(history) or Why(
                 sentence=f"Its saga {saga.saga} failed: {reason}.",
                 look="bad",
                 helps="See to the cause, then resume the saga.",

@@ -17,15 +17,17 @@ from django.urls import reverse
 
 from config.dashboard.history import EVENTS, MOST, NEAR, STOCK, STOCK_TYPES
 from eventing import audit, letter_jobs, letters
+from eventing.checkpoints import pause
 from eventing.contact import Contact
 from eventing.context import acting
 from eventing.handlers import dispatch
 from eventing.letters import Filter
 from eventing.models import Delivery, SagaInstance
 from eventing.statements import run
+from eventing.subscriptions import subscription_named
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
-from orders.commands import PlaceOrder, ReturnItems, ReturnLine
+from orders.commands import CancelOrder, PlaceOrder, ReturnItems, ReturnLine
 from orders.events import Line
 from orders.models import OrderSummary, Return
 from payments.commands import payment_of
@@ -169,6 +171,7 @@ def test_everything_that_happened_is_told_with_its_cause(viewer: Client) -> None
         "Shipment dispatched",
         "Order delivered",
         "Goods came back: 1 line, Broken",
+        f"Stock received: 2 of {HEART}",
         "Money given back",
         "Gateway: charge succeeded",
     ):
@@ -179,7 +182,25 @@ def test_everything_that_happened_is_told_with_its_cause(viewer: Client) -> None
     assert (requested.cause.kind, requested.cause.cause.title) == ("saga", "Order placed: 3 lines")
     paid = next(each for each in entries if each.title == "Paid")
     assert (paid.cause.kind, paid.cause.who, paid.amount) == ("job", "payments.charge", str(TOTAL))
+    received = next(each for each in entries if each.title.startswith("Stock received"))
+    assert received.cause.title == "Goods came back: 1 line, Broken"
     assert next(each.who for each in entries) == "ann"
+
+
+def test_a_refund_that_was_given_up_led_to_the_failure(viewer: Client) -> None:
+    pause(subscription_named("shipping.book"))
+    place()
+    settle()
+    GatewayOutage.objects.create(message="Out of order.")
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+    letter = Delivery.objects.get(subscription="payments.refund", state="dead")
+    failed = next(each for each in viewer.get(PAGES["order"]).context["entries"] if each.title.endswith("→ FAILED"))
+    assert failed.title == f"Letter {letter.pk} was given up → FAILED"
+    assert (failed.cause.kind, failed.cause.name) == ("job", f"job-{letter.pk}")
+    told = text(viewer.get(reverse("operations:saga", args=["orders.OrderFulfilment", ORDER])))
+    assert f"letter {letter.pk}</a> was given up" in told
+    assert reverse("operations:letter", args=[letter.pk]) in told
 
 
 def test_the_timeline_shows_one_kind_when_asked(viewer: Client) -> None:
@@ -463,7 +484,7 @@ def test_an_article_tells_who_reserved_it_page_by_page(viewer: Client) -> None:
 
 def test_no_part_of_a_history_goes_through_all_events() -> None:
     named = {"categories": ["order"], "ids": [str(ORDER)], "limit": MOST}
-    near = {"positions": [1], "near": NEAR, "types": STOCK_TYPES, "order_id": str(ORDER), "limit": MOST}
+    near = {"positions": [1], "near": NEAR, "types": STOCK_TYPES, "order_id": str(ORDER), "returns": [], "limit": MOST}
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
     for statement, asked, index in (

@@ -213,9 +213,16 @@ def the_booking_was_given_up_and_the_order_cancelled() -> None:
 
 
 def cancelled_and_past_its_deadline() -> None:
-    the_refund_fails()
-    resume(subscription_named("shipping.book"))
+    stocked()
+    for effect in ("shipping.book", "payments.refund"):
+        pause(subscription_named(effect))
+    place()
     settle()
+    dispatch(CancelOrder(order_id=ORDER, reason="Changed my mind"))
+    settle()
+    for effect in ("shipping.book", "payments.refund"):
+        resume(subscription_named(effect))
+        advance(subscription_named(effect), 0)
     Delivery.objects.all().delete()
     an_hour_ago(of=SagaInstance, field="deadline_at")
     an_hour_ago(of=SagaInstance, field="updated_at")

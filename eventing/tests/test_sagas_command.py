@@ -100,6 +100,7 @@ def test_a_saga_is_shown_with_all_that_it_did(failed: UUID) -> None:
         "paid_in": 0,
         "reason": "The account was closed.",
         "refused": "This account isn't open.",
+        "given_up": [],
     }
 
 

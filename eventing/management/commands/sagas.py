@@ -80,7 +80,7 @@ class Command(BaseCommand):
             steps.add_row(
                 str(step.number),
                 f"{step.taken_at:%Y-%m-%d %H:%M:%S}",
-                step.event or f"reminder: {step.reminder}",
+                step.event or (step.reminder if step.letter else f"reminder: {step.reminder}"),
                 f"{step.state}, late" if step.late else step.state,
                 "\n".join(f"{name}: {_text(step.memory[name])}" for name in step.changed),
                 "\n".join(map(_told, step.commands)),
