@@ -71,6 +71,9 @@ class Store(Protocol):
         ``elsewhere`` in another database of its server."""
 
 
+MOST_SECONDS = 30  # that a session may take for what it was told, when nobody keeps it waiting
+
+
 class Unsafe(AssertionError):
     """The store has broken its promise."""
 
@@ -191,12 +194,13 @@ class Session:
     def end(self) -> None:
         """Wait for it. Raises what it raised, and TimeoutError when it waits for ever."""
         for each in self._told:
-            each.result(timeout=30)
+            each.result(timeout=MOST_SECONDS)
 
-    def leave(self) -> None:
-        """Give up the session, and its thread."""
-        self._thread.submit(self._left.close)
-        self._thread.shutdown(wait=not self.is_waiting)
+    def leave(self) -> Future[None]:
+        """Give up the session, and its thread, as soon as it's done what it was told."""
+        left = self._thread.submit(self._left.close)
+        self._thread.shutdown(wait=False)
+        return left
 
     def _tell(self, act: Callable[..., None], *arguments: str) -> None:
         self._told.append(self._thread.submit(act, *arguments))
@@ -217,7 +221,6 @@ class Play:
     def session(self) -> Session:
         """A new session."""
         session = Session(self._store, self._ledger, self._patience)
-        self._left.callback(session.leave)
         self.sessions.append(session)
         return session
 
@@ -256,7 +259,9 @@ class Play:
             raise Stalled(f"An unrelated transaction holds up {len(held_up)} events: {_some(held_up)}.")
 
     def leave(self) -> None:
-        """Close everything."""
+        """Close everything. Nobody is to write any more once the next scenario begins, however slow the machine is; who
+        waits for another is freed when that one leaves."""
+        wait([session.leave() for session in self.sessions], timeout=MOST_SECONDS)
         self._left.close()
 
     def _missing(self) -> list[Entry]:
