@@ -132,10 +132,11 @@ RETURNING id, due_at, attempts
 """
 DELAY = timedelta(seconds=10)
 
-# Unless the saga has replaced it meanwhile. One that wasn't tried after all hasn't lost an attempt.
+# Unless the saga has replaced it meanwhile. One that wasn't tried after all has lost neither an attempt nor much time.
 PUT_BACK = """
 UPDATE eventing_timer SET error = CASE WHEN %(tried)s THEN %(error)s ELSE error END,
-    attempts = attempts - CASE WHEN %(tried)s THEN 0 ELSE 1 END
+    attempts = attempts - CASE WHEN %(tried)s THEN 0 ELSE 1 END,
+    due_at = CASE WHEN %(tried)s THEN due_at ELSE statement_timestamp() + interval '1 second' END
 WHERE id = %(id)s AND due_at = %(due_at)s
 """
 

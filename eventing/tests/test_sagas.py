@@ -546,6 +546,34 @@ def test_a_reminder_that_fails_is_counted_and_comes_again_ever_more_seldom(
     assert store.load(Account, account).closed
 
 
+def test_a_reminder_that_news_overtake_comes_again_in_a_moment_and_is_not_counted(
+    welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = opens_account()
+    reacted(welcome)
+    due = SagaSubscription.due
+
+    def overtaken(self: SagaSubscription, partition: int) -> Reminder | None:
+        if reminder := due(self, partition):
+            pays_in(account, 0)
+            everything_is_relayed()
+        return reminder
+
+    monkeypatch.setattr(SagaSubscription, "due", overtaken)
+    time_passes()
+    assert reminded(welcome) == 1
+    timer = Timer.objects.get()
+    assert (timer.attempts, timer.error) == (0, "")
+    assert timer.due_at - timezone.now() < timedelta(seconds=2)
+    assert not store.load(Account, account).closed
+
+    monkeypatch.undo()
+    reacted(welcome)
+    time_passes()
+    assert reminded(welcome) == 1
+    assert store.load(Account, account).closed
+
+
 def test_a_reminder_that_kills_its_worker_is_counted_too(
     welcome: SagaSubscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
