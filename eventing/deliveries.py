@@ -76,8 +76,7 @@ RETURNING id
 """
 
 
-# Held until the transaction ends, so that nobody has it tried again meanwhile.
-DEAD = "SELECT event_id, position, sequence FROM eventing_delivery WHERE id = %(id)s AND state = 'dead' FOR UPDATE"
+DEAD = "SELECT event_id, position, sequence FROM eventing_delivery WHERE id = %(id)s AND state = 'dead'"
 
 # Whether somebody whom the stream of an event tells of was forgotten; who is about to be isn't until we have ended.
 ABOUT_FORGOTTEN = """

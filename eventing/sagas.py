@@ -88,8 +88,10 @@ FROM unnest(%(keys)s::uuid[], %(abouts)s::text[], %(afters)s::interval[], %(corr
 ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0, error = ''
 """
 
+IS_UUID = "~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
+
 # A reminder that is due at once, to each saga that shares the event which a letter is about.
-TELL_GIVEN_UP = """
+TELL_GIVEN_UP = f"""
 INSERT INTO eventing_timer (saga, key, about, partition, due_at, correlation_id)
 SELECT saga.saga, saga.key, %(about)s, get_byte(sha256(convert_to(saga.key::text, 'UTF8')), 0) %% hearing.partitions,
     statement_timestamp(), event.correlation_id
@@ -97,15 +99,17 @@ FROM eventing_delivery letter
 JOIN eventing_event event ON event.id = letter.event_id
 CROSS JOIN unnest(%(sagas)s::text[], %(fields)s::text[], %(partitions)s::int[]) AS hearing (saga, field, partitions)
 JOIN eventing_saga saga ON saga.saga = hearing.saga
-    AND saga.key = CASE WHEN event.data ->> hearing.field ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                   THEN (event.data ->> hearing.field)::uuid END
+    AND saga.key = CASE WHEN event.data ->> hearing.field {IS_UUID} THEN (event.data ->> hearing.field)::uuid END
 WHERE letter.id = %(letter)s
 ON CONFLICT (saga, key, about) DO UPDATE SET due_at = excluded.due_at, attempts = 0, error = ''
 RETURNING saga, partition
 """
 
-# But not a person's wish, which reaches an ended saga too.
-FORGET = "DELETE FROM eventing_timer WHERE saga = %(saga)s AND key = ANY(%(keys)s) AND about <> %(resumed)s"
+# But neither a person's wish nor news of what was given up, which reach an ended saga too.
+FORGET = """
+DELETE FROM eventing_timer
+WHERE saga = %(saga)s AND key = ANY(%(keys)s) AND about <> %(resumed)s AND NOT starts_with(about, %(given_up)s)
+"""
 
 # The first reminder that is due, of a saga that no parked event blocks, once the partition has seen everything. It is
 # put off, and its attempt counted, before it is handled: one which fails, or takes its worker with it, keeps no other
@@ -310,7 +314,7 @@ class SagaSubscription(Subscription):
             run(REMIND, {"saga": self.name, "partition": partition, **_columns(reminders)})
         gone = [step.saga.id for step, has_ended in zip(steps, ended, strict=True) if has_ended]
         if gone:
-            run(FORGET, {"saga": self.name, "keys": gone, "resumed": RESUMED})
+            run(FORGET, {"saga": self.name, "keys": gone, "resumed": RESUMED, "given_up": GIVEN_UP})
 
     def _reminders(self, steps: Iterable[Step]) -> list[tuple[UUID, str, timedelta, UUID]]:
         """The reminders that sagas asked for. They become rows, so they're no part of the memory."""

@@ -16,19 +16,20 @@ from eventing.effects import EffectSubscription
 from eventing.event_map import sent_by
 from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, SagaInstance, StoredEvent, Timer
 from eventing.resuming import given_up_for, saga_named, sagas
+from eventing.sagas import IS_UUID
 from eventing.subscriptions import subscription_named, subscriptions
 
 SLOW = timedelta(seconds=10)  # what waits for longer than this isn't just on its way
 
 # Those that failed, missed their deadline, or have an event that died or a reminder that fails again and again. Each
 # part is found by an index of its own.
-STUCK = """
+STUCK = f"""
 SELECT id FROM eventing_saga WHERE failed
 UNION SELECT id FROM eventing_saga WHERE ended_at IS NULL AND deadline_at <= statement_timestamp()
 UNION SELECT saga.id FROM eventing_delivery letter
 JOIN eventing_saga saga ON saga.saga = letter.subscription
     AND saga.key = CASE WHEN letter.subscription = ANY(%s)
-        AND letter.sequence ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN letter.sequence::uuid END
+        AND letter.sequence {IS_UUID} THEN letter.sequence::uuid END
 WHERE letter.state = 'dead'
 UNION SELECT saga.id FROM eventing_timer timer JOIN eventing_saga saga USING (saga, key) WHERE timer.attempts >= 3
 """

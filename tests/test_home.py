@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -19,17 +19,14 @@ from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import CancelOrder, PlaceOrder
 from orders.models import OrderSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, pounds
+from tests.clients import with_role
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def viewer() -> Client:
-    user = User.objects.create_user("vera", is_staff=True)
-    user.groups.add(Group.objects.get(name="viewer"))
-    client = Client()
-    client.force_login(user)
-    return client
+    return with_role("viewer")
 
 
 @pytest.fixture(autouse=True)

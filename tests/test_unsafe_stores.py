@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 
 from config.embedded.postgres import EmbeddedPostgres
 from eventing.testing import GapSafety
-from eventing.testing.gap_safety import Disordered, Entry, Missed, Premature, Stalled, Unsafe, Unsettled
+from eventing.testing.gap_safety import Disordered, Entry, Missed, Premature, Scribe, Stalled, Unsafe, Unsettled
 from eventing.tests.test_conformance import open_transaction
 
 
@@ -211,3 +212,27 @@ def test_a_store_without_transactions_shows_what_is_not_committed(server: Embedd
 def test_a_store_whose_writers_queue_is_slow_and_safe(server: EmbeddedPostgres) -> None:
     locking = OneTable(server, BY_IDENTITY, lock="LOCK TABLE one_table IN EXCLUSIVE MODE")
     assert faults(locking) == {}
+
+
+def test_who_still_writes_when_a_scenario_fails_has_ended_before_the_next_begins(server: EmbeddedPostgres) -> None:
+    suite, store = GapSafety(), OneTable(server, BY_IDENTITY)
+    suite.patience = 0.01
+    store.empty()
+    machine_goes_on, has_written = Event(), Event()
+
+    def slowly(scribe: Scribe) -> None:
+        assert machine_goes_on.wait(timeout=30)
+        scribe.begin()
+        scribe.append("a")
+        scribe.commit()
+        has_written.set()
+
+    def fails() -> None:
+        with suite.play(store) as play:
+            play.session().work(slowly)
+            Timer(0.3, machine_goes_on.set).start()
+            raise Missed("Something else was found.")
+
+    with pytest.raises(Missed):
+        fails()
+    assert has_written.is_set()

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
-from config.dashboard.timeline import sentence
+from config.dashboard.sentences import sentence
 from eventing import store
 from eventing.money import Money
 from eventing.operations.page import Page

@@ -13,6 +13,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.timezone import localtime
 
 from config.dashboard.history import Happened, History
+from config.dashboard.sentences import articles, sentence, words
 from eventing import audit
 from eventing.domain import RESUMED, Event
 from eventing.models import Attempt, Delivery
@@ -22,34 +23,21 @@ from eventing.subscriptions import Subscription, UnknownSubscription, subscripti
 from inventory.events import (
     InventoryReservationFailed,
     InventoryReserved,
-    ReservationCommitted,
-    ReservationReleased,
     StockReceived,
     StockReleased,
     StockReserved,
     StockShipped,
 )
 from orders.events import (
-    BuyerForgotten,
-    ItemsReturned,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
-    OrderPlaced,
-    OrderShipped,
-    OrderStatusChanged,
 )
-from payments.events import PaymentCompleted, PaymentFailed, PaymentRefunded, PaymentRequested, RefundRequested
+from payments.events import PaymentCompleted, PaymentFailed, PaymentRequested, RefundRequested
 from payments.models import GatewayEntry
 from shipping.events import (
     BookingDiscarded,
-    RecipientForgotten,
-    ShipmentCancelled,
-    ShipmentCleared,
     ShipmentCreated,
-    ShipmentDelivered,
-    ShipmentDispatched,
-    ShipmentRequested,
 )
 
 StockMoved = StockReceived | StockReserved | StockReleased | StockShipped
@@ -112,66 +100,6 @@ def timeline(history: History, *, with_personal_data: bool) -> list[Entry]:
     return _numbered(_caused(entries, history))
 
 
-def sentence(event: Event) -> str:
-    """What an event says, for people. Others than these are said by their names."""
-    match event:
-        case OrderPlaced():
-            return f"Order placed: {_lines(len(event.lines))}"
-        case OrderConfirmed():
-            return "Order confirmed"
-        case OrderCancelled():
-            return f"Order cancelled: {event.reason}"
-        case OrderShipped():
-            return "Order shipped"
-        case OrderDelivered():
-            return "Order delivered"
-        case ItemsReturned():
-            return f"Goods came back: {_lines(len(event.lines))}, {event.reason}"
-        case OrderStatusChanged():
-            return f"Status changed, at version {event.version}"
-        case BuyerForgotten():
-            return "Who bought it was forgotten"
-        case PaymentRequested():
-            return f"Payment requested with {event.method}"
-        case PaymentCompleted():
-            return "Paid" if event.reference else "Nothing to pay"
-        case PaymentFailed():
-            return f"Payment failed: {event.message}"
-        case RefundRequested():
-            return "Refund requested"
-        case PaymentRefunded():
-            return "Money given back"
-        case InventoryReserved():
-            return f"Stock reserved: {_articles(len(event.lines))}"
-        case InventoryReservationFailed():
-            short = ", ".join(
-                f"{each.sku} ({each.wanted:,} wanted, {each.available:,} there)" for each in event.shortages
-            )
-            return f"Out of stock: {short}"
-        case ReservationReleased():
-            return "Reservation released"
-        case ReservationCommitted():
-            return "Reserved stock has left the house"
-        case ShipmentRequested():
-            return "Shipment requested"
-        case ShipmentCreated():
-            return f"Carrier booked {event.tracking_number}"
-        case ShipmentCleared():
-            return "Shipment cleared: it may leave"
-        case ShipmentDispatched():
-            return "Shipment dispatched"
-        case ShipmentDelivered():
-            return "Shipment delivered"
-        case ShipmentCancelled():
-            return "Shipment cancelled"
-        case BookingDiscarded():
-            return f"Booking {event.tracking_number} discarded: the shipment was cancelled"
-        case RecipientForgotten():
-            return "Who it goes to was forgotten"
-        case _:
-            return _words(event.stored_name)
-
-
 def link_to(name: str, *args: Any) -> str:
     """The address of a page, or nothing where there's none."""
     try:
@@ -187,7 +115,7 @@ def _of_event(each: Happened) -> Entry:
         name=f"event-{each.id}",
         kind="event",
         at=each.recorded_at,
-        title=sentence(each.event) if each.event else f"{_words(each.type)}, which this program can't read",
+        title=sentence(each.event) if each.event else f"{words(each.type)}, which this program can't read",
         who=each.actor,
         look=_look(each.event),
         says=f"{each.category} at version {each.version}",
@@ -210,9 +138,9 @@ def _of_stock(events: Sequence[Happened]) -> Iterator[Entry]:
             name=f"event-{each[0].id}",
             kind="event",
             at=at,
-            title=f"{_words(type_)}: {units}{more}",
+            title=f"{words(type_)}: {units}{more}",
             who=each[0].actor,
-            says=_articles(len(each)),
+            says=articles(len(each)),
             more=_json([found.data for found in each]),
             position=each[0].position,
         )
@@ -223,7 +151,7 @@ def _together(each: Happened) -> tuple[datetime, str]:
 
 
 def _of_step(saga: str, key: UUID, step: StepShown) -> Entry:
-    came_in = _words(step.event) if step.event else _reminder(step)
+    came_in = words(step.event) if step.event else _reminder(step)
     refused = [command for command in step.commands if command.refused]
     return Entry(
         name=f"step-{saga}-{step.number}",
@@ -392,19 +320,6 @@ def _look(event: Event | None) -> str:
 def _told_act(told: dict[str, Any]) -> str:
     reason = told.get("reason")
     return f"{str(told['act']).capitalize()}{f': {reason}' if reason else ''}"
-
-
-def _words(stored_name: str) -> str:
-    """A stored name as words: "orders.order_placed" is "Order placed"."""
-    return stored_name.rpartition(".")[2].replace("_", " ").capitalize()
-
-
-def _lines(count: int) -> str:
-    return f"{count:,} {'line' if count == 1 else 'lines'}"
-
-
-def _articles(count: int) -> str:
-    return f"{count:,} {'article' if count == 1 else 'articles'}"
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -26,6 +26,7 @@ from orders.models import OrderSummary
 from payments.models import PaymentSummary
 from shipping.models import ShipmentSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, pounds
+from tests.clients import with_role
 
 pytestmark = pytest.mark.django_db
 
@@ -59,14 +60,6 @@ def orders() -> None:
     settle()
 
 
-def somebody(role: str) -> Client:
-    user = User.objects.create_user(role, is_staff=True)
-    user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def found(client: Client, address: str, **asked: str) -> list[Any]:
     answer = client.get(address, asked)
     assert answer.status_code == 200
@@ -74,7 +67,7 @@ def found(client: Client, address: str, **asked: str) -> list[Any]:
 
 
 def test_an_order_is_found_by_whatever_it_is_known_by() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     tracking = ShipmentSummary.objects.get(order_id=ORDER).tracking_number
     for term in (str(ORDER), str(CUSTOMER), "536365", HEART, tracking, f" {ORDER} "):
         assert found(viewer, ORDERS, q=term) == [ORDER], term
@@ -84,13 +77,13 @@ def test_an_order_is_found_by_whatever_it_is_known_by() -> None:
 
 
 def test_an_order_is_found_by_email_only_by_those_who_may_see_it() -> None:
-    assert found(somebody("viewer"), ORDERS, q="ann@example.org") == []
-    assert found(somebody("operator"), ORDERS, q="ann@example.org") == []
-    assert found(somebody("administrator"), ORDERS, q="Ann@Example.org") == [ORDER]
+    assert found(with_role("viewer"), ORDERS, q="ann@example.org") == []
+    assert found(with_role("operator"), ORDERS, q="ann@example.org") == []
+    assert found(with_role("administrator"), ORDERS, q="Ann@Example.org") == [ORDER]
 
 
 def test_orders_are_filtered_by_status() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     assert len(found(viewer, ORDERS, status__exact="confirmed")) == 2
     assert found(viewer, ORDERS, status__exact="cancelled") == []
 
@@ -99,7 +92,7 @@ def test_orders_payments_and_shipments_are_filtered_by_days_of_ones_choice() -> 
     OrderSummary.objects.filter(pk=ORDER).update(placed_at=A_DAY)
     PaymentSummary.objects.filter(pk=PAYMENT).update(requested_at=A_DAY)
     ShipmentSummary.objects.filter(pk=SHIPMENT_ID).update(requested_at=A_DAY)
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     for address, column, row in zip(
         LISTS, ("placed_at", "requested_at", "requested_at"), (ORDER, PAYMENT, SHIPMENT_ID), strict=False
     ):
@@ -113,13 +106,13 @@ def test_orders_payments_and_shipments_are_filtered_by_days_of_ones_choice() -> 
 
 @pytest.mark.parametrize("day", ["yesterday", "2010-02-30", "0000-00-00", "9" * 5000, "12/2010"])
 def test_what_is_no_day_filters_nothing(day: str) -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     assert len(found(viewer, ORDERS, placed_at_from=day, placed_at_to=day)) == 2
     assert "Enter a valid date." in viewer.get(ORDERS, {"placed_at_to": day}).content.decode()
 
 
 def test_filters_keep_what_is_searched_for_and_begin_at_the_first_page() -> None:
-    page = somebody("viewer").get(ORDERS, {"q": HEART, "p": "1"}).content.decode()
+    page = with_role("viewer").get(ORDERS, {"q": HEART, "p": "1"}).content.decode()
     form = page[page.index('id="filter-form"') :]
     assert f'name="q" value="{HEART}"' in form
     assert 'name="p"' not in form
@@ -127,7 +120,7 @@ def test_filters_keep_what_is_searched_for_and_begin_at_the_first_page() -> None
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_list_is_filtered_by_whatever_it_offers(role: str) -> None:
-    client = somebody(role)
+    client = with_role(role)
     offered = 0
     for address in ALL:
         if (answer := client.get(address)).status_code == 403:
@@ -141,7 +134,7 @@ def test_a_list_is_filtered_by_whatever_it_offers(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_rows_are_looked_up_by_the_filters_of_their_list_alone(role: str) -> None:
-    client = somebody(role)
+    client = with_role(role)
     for address, lookup, value in (
         *((ORDERS, f"contact_{name}__startswith", "a") for name in Contact.__struct_fields__),
         (ORDERS, "contact_email", "ann@example.org"),
@@ -160,7 +153,7 @@ def test_rows_are_looked_up_by_the_filters_of_their_list_alone(role: str) -> Non
 
 
 def test_what_no_database_can_be_asked_for_is_told_like_any_other_wrong_look_up() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     for address, name in (
         (ORDERS, "status__exact"),
         (EVENTS, "category"),
@@ -177,7 +170,7 @@ def test_what_no_database_can_be_asked_for_is_told_like_any_other_wrong_look_up(
 
 
 def test_payments_and_shipments_are_found_too() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     payment, shipment = PaymentSummary.objects.get(pk=PAYMENT), ShipmentSummary.objects.get(pk=SHIPMENT_ID)
     for term in (str(PAYMENT), str(ORDER), payment.charge_reference):
         assert found(viewer, LISTS[1], q=term) == [PAYMENT]
@@ -188,7 +181,7 @@ def test_payments_and_shipments_are_found_too() -> None:
 
 
 def test_rows_lead_to_their_pages() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     order = reverse("dashboard:order", args=[ORDER])
     assert f'href="{order}' in viewer.get(ORDERS).content.decode()
     assert viewer.get(reverse("admin:orders_ordersummary_change", args=[ORDER]))["Location"] == order
@@ -204,13 +197,13 @@ def test_lists_are_for_those_who_may_look(address: str) -> None:
     stranger.force_login(User.objects.get())
     assert stranger.get(address).status_code == 403
     for role in ("viewer", "operator", "administrator"):
-        found(somebody(role), address)
+        found(with_role(role), address)
 
 
 @pytest.mark.parametrize("term", ["", "536365", HEART, str(ORDER), "ann@example.org"])
 def test_no_search_goes_through_all_orders(term: str) -> None:
     """The planner is told not to walk tables: what it walks nevertheless has no index that serves."""
-    admin = somebody("administrator")
+    admin = with_role("administrator")
     with CaptureQueriesContext(connection) as asked:
         found(admin, ORDERS, q=term)
     with connection.cursor() as cursor:
@@ -223,7 +216,7 @@ def test_no_search_goes_through_all_orders(term: str) -> None:
 
 
 def test_the_log_is_filtered_by_what_the_program_knows_of() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     assert len(found(viewer, EVENTS, category="order")) == StoredEvent.objects.filter(category="order").count() > 0
     assert found(viewer, SAGAS, saga="orders.OrderFulfilment", state="FAILED") == []
     assert len(found(viewer, SAGAS, saga="orders.OrderFulfilment", state="COMPLETED")) == 2
@@ -238,7 +231,7 @@ def test_the_log_is_filtered_by_what_the_program_knows_of() -> None:
 @pytest.mark.parametrize("address", [EVENTS, LETTERS, SAGAS])
 @pytest.mark.parametrize("term", ["", str(ORDER)])
 def test_no_list_of_the_log_goes_through_all_of_it(address: str, term: str) -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     with CaptureQueriesContext(connection) as asked:
         rows = viewer.get(address, {"q": term}).context["cl"].queryset
     assert not [query["sql"] for query in asked.captured_queries if "SELECT DISTINCT" in query["sql"]]

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.http import HttpResponse
@@ -35,6 +35,7 @@ from payments.models import GatewayEntry, GatewayOutage
 from shipping.commands import DeliverShipment, DispatchShipment
 from shipping.models import Consignment, ShipmentSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, PAYMENT, SHIPMENT_ID, TOTAL, pounds
+from tests.clients import with_role
 
 pytestmark = pytest.mark.django_db
 
@@ -69,23 +70,14 @@ def place(method: str = "tok_visa", order_id: UUID = ORDER, **changes: Any) -> N
         dispatch(command)
 
 
-def somebody(role: str = "") -> Client:
-    user = User.objects.create_user(role or "nobody", is_staff=bool(role))
-    if role:
-        user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def viewer() -> Client:
-    return somebody("viewer")
+    return with_role("viewer")
 
 
 @pytest.fixture
 def operator() -> Client:
-    return somebody("operator")
+    return with_role("operator")
 
 
 def text(answer: Any) -> str:
@@ -108,9 +100,9 @@ def test_pages_are_for_those_who_may_look(page: str) -> None:
     place()
     settle()
     assert Client().get(PAGES[page]).status_code == 302, "nobody is asked who they are"
-    assert somebody().get(PAGES[page]).status_code == 302, "an account that isn't staff is asked for another"
+    assert with_role().get(PAGES[page]).status_code == 302, "an account that isn't staff is asked for another"
     for role in ("viewer", "operator", "administrator"):
-        text(somebody(role).get(PAGES[page]))
+        text(with_role(role).get(PAGES[page]))
     unknown = User.objects.create_user("stranger", is_staff=True)
     client = Client()
     client.force_login(unknown)
@@ -127,7 +119,7 @@ def test_what_there_isnt_has_no_page(viewer: Client, name: str) -> None:
 def test_nothing_is_done_by_looking_nor_by_those_who_may_not(viewer: Client, name: str) -> None:
     place()
     address = reverse(f"dashboard:{name}", args=[ORDER])
-    assert somebody("operator").get(address).status_code == 405
+    assert with_role("operator").get(address).status_code == 405
     assert viewer.post(address, {"reason": "Because"}).status_code == 403
     assert not LogEntry.objects.exists()
     assert status() == "confirmed"
@@ -145,7 +137,7 @@ def test_personal_data_are_for_those_who_may_see_them() -> None:
     place()
     settle()
     for role, sees in (("viewer", False), ("operator", False), ("administrator", True)):
-        page = text(somebody(role).get(PAGES["order"], {"version": 1}))
+        page = text(with_role(role).get(PAGES["order"], {"version": 1}))
         assert ("Ann Archer" in page, "ann@example.org" in page, "1 Mill Lane" in page) == (sees, sees, sees)
         assert ("[hidden]" in page) is not sees
 
@@ -319,7 +311,7 @@ def test_an_order_is_shown_up_to_what_this_program_cant_read(version: int) -> No
     if version > 1:
         place()
     blesses("order", ORDER, version=version)
-    administrator = somebody("administrator")
+    administrator = with_role("administrator")
     page = administrator.get(PAGES["order"])
     assert f"From version {version} on the program can't read what happened to this order." in text(page)
     assert page.context["why"].sentence.startswith("How far it is can't be told: this program can't read")
@@ -421,7 +413,7 @@ def test_an_operator_has_its_letters_tried_again(operator: Client) -> None:
 
 @pytest.mark.parametrize("role", ["viewer", "administrator"])
 def test_a_long_history_costs_as_many_queries_as_a_short_one(role: str) -> None:
-    other, client = uuid4(), somebody(role)
+    other, client = uuid4(), with_role(role)
     place()
     place("tok_timeout", order_id=other)
     settle()

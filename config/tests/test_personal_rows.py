@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
-from django.test import Client
 from django.urls import reverse
 
 from eventing.admin import ReadOnlyAdmin
@@ -18,6 +16,7 @@ from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, pounds
+from tests.clients import with_role
 
 pytestmark = pytest.mark.django_db
 
@@ -56,14 +55,6 @@ def an_order_with_a_letter_that_tells_of_its_buyer() -> None:
     )
 
 
-def somebody(role: str) -> Client:
-    user = User.objects.create_user(role, is_staff=True)
-    user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def rows() -> list[tuple[Any, str, str]]:
     """Each kind of row that there is, with the addresses of its list and of one of its rows."""
     found = []
@@ -80,7 +71,7 @@ def rows() -> list[tuple[Any, str, str]]:
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST", "SEARCH"])
 def test_no_row_tells_of_a_person(role: str, method: str) -> None:
-    client, seen = somebody(role), set()
+    client, seen = with_role(role), set()
     for row, of_all, of_one in rows():
         for address in (of_all, of_one):
             answer = client.generic(method, address, follow=True)
@@ -92,7 +83,7 @@ def test_no_row_tells_of_a_person(role: str, method: str) -> None:
 
 
 def test_rows_of_the_log_lead_to_pages_that_know_who_may_see_what() -> None:
-    viewer = somebody("viewer")
+    viewer = with_role("viewer")
     letter, saga = Delivery.objects.latest("id"), SagaInstance.objects.latest("id")
     assert viewer.get(reverse("admin:eventing_delivery_change", args=[letter.pk]))["Location"] == reverse(
         "operations:letter", args=[letter.pk]

@@ -345,6 +345,22 @@ def test_of_a_job_that_is_tried_again_before_it_heard_the_saga_hears_nothing(
     assert given_up_to(account) == []
 
 
+def test_a_saga_that_ends_before_it_heard_hears_it_all_the_same(
+    farewell: EffectSubscription, welcome: SagaSubscription
+) -> None:
+    posted_by(failing)
+    account = opens_account()
+    reacted(welcome)
+    closes_account(account)
+    everything_is_relayed()
+    advance(farewell, 0)
+    worn_out(farewell)
+    reacted(welcome)  # that it was closed, with which it ends
+    assert reminded(welcome) == 1
+    assert given_up_to(account) == [Delivery.objects.get().pk]
+    assert history(account)[-1].late
+
+
 def test_a_job_that_is_given_up_twice_is_heard_of_twice(
     farewell: EffectSubscription, welcome: SagaSubscription
 ) -> None:

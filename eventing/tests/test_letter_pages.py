@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -21,6 +21,7 @@ from eventing.tests.bank import projections
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, stream_of
 from eventing.tests.bank.events import OwnerMoved
 from eventing.tests.conftest import settled
+from tests.clients import with_permissions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,22 +29,14 @@ Poison = Callable[[int], list[UUID]]
 Antidote = Callable[[], None]
 
 
-def somebody(name: str, *codenames: str) -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def viewer() -> Client:
-    return somebody("viewer", "view_delivery")
+    return with_permissions("viewer", "view_delivery")
 
 
 @pytest.fixture
 def operator() -> Client:
-    return somebody("operator", "view_delivery", "retry_delivery", "skip_delivery")
+    return with_permissions("operator", "view_delivery", "retry_delivery", "skip_delivery")
 
 
 def page(client: Client, name: str, *arguments: Any, **asked: Any) -> str:
@@ -101,7 +94,7 @@ def test_only_who_may_look_gets_a_page(
     poison(1)
     address = reverse(f"operations:{name}", args=arguments())
     assert client.get(address).status_code == 302
-    assert somebody("clerk").get(address).status_code == 403
+    assert with_permissions("clerk").get(address).status_code == 403
 
 
 @pytest.mark.parametrize(("name", "arguments"), POSTS)
@@ -213,7 +206,7 @@ def test_what_an_event_tells_of_a_person_is_hidden_from_who_may_not_see_it(viewe
     )
     assert "1 Ink Lane" not in page(viewer, "letter", letter.pk)
     assert "[hidden]" in page(viewer, "letter", letter.pk)
-    boss = somebody("boss", "view_delivery", "view_personal_data")
+    boss = with_permissions("boss", "view_delivery", "view_personal_data")
     assert "1 Ink Lane" in page(boss, "letter", letter.pk)
 
 
@@ -311,7 +304,7 @@ def test_a_job_that_stopped_says_why_and_one_can_be_cancelled(
 def test_what_an_error_quotes_is_shown_to_those_alone_who_may_see_personal_data(
     viewer: Client, poison: Poison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    officer = somebody("officer", "view_delivery", "view_personal_data")
+    officer = with_permissions("officer", "view_delivery", "view_personal_data")
     told = "No such street as 'Thistledown Mews', says ada@example.org."
     monkeypatch.setattr(projections, "indigestion", lambda: ValueError(told))
     poison(1)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
@@ -19,6 +19,7 @@ from eventing.replay import work_on
 from eventing.testing import settle
 from eventing.tests.bank.customers import closes_account, opens_account, pays_in
 from eventing.tests.bank.models import Balance
+from tests.clients import with_permissions
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,22 +30,14 @@ LOOKS = ["view_sagainstance", "view_checkpoint", "view_outboxentry", "view_store
 ACTS = ["resume_sagainstance", "pause_checkpoint", "run_replay"]
 
 
-def somebody(name: str, *codenames: str) -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def viewer() -> Client:
-    return somebody("viewer", *LOOKS)
+    return with_permissions("viewer", *LOOKS)
 
 
 @pytest.fixture
 def operator() -> Client:
-    return somebody("operator", *LOOKS, *ACTS)
+    return with_permissions("operator", *LOOKS, *ACTS)
 
 
 @pytest.fixture
@@ -97,7 +90,7 @@ POSTS = [
 def test_only_who_may_look_gets_a_page(name: str, arguments: tuple[Any, ...], client: Client) -> None:
     address = reverse(f"operations:{name}", args=arguments)
     assert client.get(address).status_code == 302
-    assert somebody("clerk").get(address).status_code == 403
+    assert with_permissions("clerk").get(address).status_code == 403
 
 
 @pytest.mark.parametrize(("name", "arguments"), POSTS)
@@ -289,7 +282,7 @@ def test_rows_that_may_tell_of_persons_are_hidden_from_those_who_may_not_see_the
     monkeypatch.setattr(ProjectionSubscription, "tells_of_persons", True)
     assert "98765" not in page(operator, "subscription", BALANCES)
     assert "[hidden]" in page(operator, "subscription", BALANCES)
-    assert "98765" in page(somebody("boss", *LOOKS, "view_personal_data"), "subscription", BALANCES)
+    assert "98765" in page(with_permissions("boss", *LOOKS, "view_personal_data"), "subscription", BALANCES)
 
 
 def test_a_replay_can_be_given_up_and_what_can_not_be_done_is_said(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from django.db import connection
@@ -49,12 +50,19 @@ def test_there_has_to_be_a_consignment_to_give_up() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_key_from_many_at_once_is_one_consignment() -> None:
-    def call(_: int) -> str:
+    keys, together = [f"key {number}" for number in range(50)], Barrier(8)
+
+    def at_once(key: str) -> str:
+        together.wait(timeout=30)
+        return book(key)
+
+    def book_all(_: int) -> list[str]:
         try:
-            return book()
+            return [at_once(key) for key in keys]
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(call, range(8))) == {tracking_number_of("key")}
-    assert Consignment.objects.get().asks == 8
+        answers = list(threads.map(book_all, range(8)))
+    assert answers == [[tracking_number_of(key) for key in keys]] * 8
+    assert list(Consignment.objects.values_list("asks", flat=True)) == [8] * 50

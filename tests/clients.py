@@ -1,0 +1,28 @@
+"""Browsers of people who have logged in."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+
+
+def with_role(role: str = "") -> Client:
+    """Somebody of the staff with this role, by whose name they go; without one, somebody who isn't of the staff."""
+    user = User.objects.create_user(role or "nobody", is_staff=bool(role))
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    return of(user)
+
+
+def with_permissions(name: str, *codenames: str) -> Client:
+    """Somebody of the staff who may do this, and nothing else."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    return of(user)
+
+
+def of(user: User) -> Client:
+    """This user's."""
+    client = Client()
+    client.force_login(user)
+    return client
