@@ -13,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 	$(shell [ -w "$$HOME" ] || echo --no-cache-dir)
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-annotate --cache-dir $(VENV)/uv-cache --custom-compile-command 'make lock'
-LOCKED := requirements requirements-embedded requirements-dev requirements-bench
+LOCKED := requirements requirements-embedded requirements-stripe requirements-dev requirements-bench
 # The checks read the settings and reach no server.
 CHECKED := env DATABASE_URL=$${DATABASE_URL:-postgresql://127.0.0.1:1/none} REDIS_URL=$${REDIS_URL:-redis://} \
 	SECRET_KEY=$${SECRET_KEY:-for-checks} \
