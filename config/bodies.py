@@ -10,6 +10,7 @@ from django.utils.deprecation import MiddlewareMixin
 from config import problems
 
 LARGEST_BODY = 1_048_576  # bytes
+LARGER = {"/api/v1/orders/bulk": 8 * 1_048_576}
 
 
 class BodyLimit(MiddlewareMixin):
@@ -23,8 +24,9 @@ class BodyLimit(MiddlewareMixin):
         length = request.headers.get("Content-Length", "")
         if not length and "Transfer-Encoding" in request.headers:
             return problems.response(request, "length-required", "The request has no Content-Length header.")
-        if length.isdecimal() and int(length) > LARGEST_BODY:
+        most = LARGER.get(request.path, LARGEST_BODY)
+        if length.isdecimal() and int(length) > most:
             return problems.response(
-                request, "body-too-large", f"The body has {int(length):,} bytes; {LARGEST_BODY:,} is the most."
+                request, "body-too-large", f"The body has {int(length):,} bytes; {most:,} is the most."
             )
         return None

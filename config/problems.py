@@ -21,9 +21,10 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from eventing.api import trace_id
 from eventing.domain import Rejected
-from eventing.store import ConflictError
+from eventing.headers import BadHeader, trace_id
+from eventing.refusals import PreconditionFailed, Refused
+from eventing.store import ConflictError, UnexpectedVersion
 
 CONTENT_TYPE = "application/problem+json"
 MOST_ERRORS = 100  # of one request that are listed
@@ -44,8 +45,15 @@ PROBLEMS = {
     "invalid": Problem(
         400,
         "Fields can't be accepted",
-        "Each entry of `errors` points to one field of the body, as a JSON pointer, or names a query parameter, and "
+        "Each entry of `errors` points to one field of the body, as a JSON pointer, or names a query parameter or a "
+        "header, and "
         "says what is wrong with it. Nothing has been done. Correct the fields and send the request again.",
+    ),
+    "idempotency-key-missing": Problem(
+        400,
+        "The request has no key",
+        "What makes something takes the header `Idempotency-Key`: a name for this request that you choose, such as a "
+        "UUID, and send again when you send the request again. It's done once then, however often it arrives.",
     ),
     "parse-error": Problem(
         400,
@@ -87,6 +95,35 @@ PROBLEMS = {
         "Others changed the same thing at the same moment, several times. Nothing has been done. Send the request "
         "again after the seconds that `Retry-After` says.",
     ),
+    "price-changed": Problem(
+        409,
+        "A price isn't what the customer saw",
+        "`prices` tells for each such line what was seen and what it is now. Nothing has been done. Show the customer "
+        "the present prices, and send the order with them, or without any, under a new key.",
+    ),
+    "still-in-flight": Problem(
+        409,
+        "The same request is being answered",
+        "A request with this `Idempotency-Key` is at work at this moment. Send it again after the seconds that "
+        "`Retry-After` says: it will be answered as the first one was.",
+    ),
+    "answer-forgotten": Problem(
+        410,
+        "What was answered is forgotten",
+        "A request with this `Idempotency-Key` was carried out. Its answer told of somebody who was forgotten since.",
+    ),
+    "precondition-failed": Problem(
+        412,
+        "It has another version",
+        "It isn't at the version that `If-Match` names, but at `current_version`. Nothing has been done. Get it, look "
+        "at what has changed, and ask again.",
+    ),
+    "idempotency-key-reused": Problem(
+        422,
+        "The key belongs to another request",
+        "A request with this `Idempotency-Key` came before, and was another one: another method, address or body. Each "
+        "request has its own key; only the very same one is sent again with it.",
+    ),
     "length-required": Problem(411, "The body's length isn't known", "Send the `Content-Length` header."),
     "body-too-large": Problem(413, "The body is too large", "`detail` says how much it may have."),
     "unsupported-media-type": Problem(415, "The body isn't JSON", "Send `Content-Type: application/json`."),
@@ -96,19 +133,20 @@ PROBLEMS = {
         "Something went wrong here",
         "This is our fault. Tell the operators the `trace_id`; their logs have it too.",
     ),
+    "projection-behind": Problem(
+        503,
+        "The read model isn't that far yet",
+        "What you want to see was recorded, and isn't shown yet, or there is no such version. Ask again after the "
+        "seconds that `Retry-After` says, wait longer with `Prefer: wait=10`, or read `?source=stream`, which is never "
+        "behind.",
+    ),
     "unavailable": Problem(
         503,
         "A service is not available",
         "Send the request again after the seconds that `Retry-After` says. Whether it was carried out is not known: "
-        "an order with its own `order_id` and a delivery with its `reference` can safely be sent again.",
+        "with its `Idempotency-Key` it can safely be sent again.",
     ),
 }
-
-
-class RejectedError(exceptions.APIException):
-    """The domain said no."""
-
-    status_code, default_code = 409, "rejected"
 
 
 class OthersWereFirst(exceptions.APIException):
@@ -133,7 +171,9 @@ class ProblemHandler(ExceptionHandler):
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
             case Rejected():
-                return RejectedError(str(exc))
+                return Refused(str(exc))
+            case UnexpectedVersion():
+                return PreconditionFailed(f"It is at version {exc.actual}.", current_version=exc.actual)
             case ConflictError():
                 return OthersWereFirst()
             case OperationalError() | InterfaceError():
@@ -157,11 +197,19 @@ class ProblemFormatter(ExceptionFormatter):
     def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
         request = self.context["request"]
         code = self.exc.default_code.replace("_", "-")
+        if isinstance(self.exc, Refused):
+            return {**details(request, code, error_response.errors[0].detail), **self.exc.members}
         if not isinstance(self.exc, exceptions.ValidationError):
             return details(request, code, error_response.errors[0].detail)
         found = error_response.errors
+        in_header = isinstance(self.exc, BadHeader)
         listed = [
-            {**_place(request, error.attr), "code": error.code, "detail": error.detail} for error in found[:MOST_ERRORS]
+            {
+                **({"header": error.attr} if in_header else _place(request, error.attr)),
+                "code": error.code,
+                "detail": error.detail,
+            }
+            for error in found[:MOST_ERRORS]
         ]
         some = f"; the first {MOST_ERRORS} are listed" if len(found) > MOST_ERRORS else ""
         summary = f"{len(found):,} things have to be corrected{some}." if len(found) > 1 else found[0].detail
@@ -277,6 +325,7 @@ _SCHEMA = {
                 "properties": {
                     "pointer": {"type": "string", "description": "A JSON pointer into the body, like #/lines/0/sku."},
                     "parameter": {"type": "string", "description": "The name of a query parameter."},
+                    "header": {"type": "string", "description": "The name of a header."},
                     "code": _TEXT,
                     "detail": _TEXT,
                 },

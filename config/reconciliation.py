@@ -110,10 +110,12 @@ QUESTIONS: dict[str, LiteralString] = {
         ) wanted FULL JOIN inventory_stocklevel level USING (sku)
         WHERE coalesce(level.reserved, 0) <> coalesce(wanted.units, 0)
     """,
-    "stock is what was received less what was shipped": """
+    "stock is what was received and counted, less what was shipped": """
         SELECT sku, level.on_hand, moved.units FROM inventory_stocklevel level LEFT JOIN (
-            SELECT stream_id AS sku, sum((data ->> 'quantity')::bigint * CASE type
-                WHEN 'inventory.stock_received' THEN 1 WHEN 'inventory.stock_shipped' THEN -1 ELSE 0 END) AS units
+            SELECT stream_id AS sku, sum(CASE type
+                WHEN 'inventory.stock_received' THEN (data ->> 'quantity')::bigint
+                WHEN 'inventory.stock_adjusted' THEN (data ->> 'change')::bigint
+                WHEN 'inventory.stock_shipped' THEN -(data ->> 'quantity')::bigint ELSE 0 END) AS units
             FROM eventing_event WHERE category = 'stock' GROUP BY stream_id
         ) moved USING (sku)
         WHERE level.on_hand <> coalesce(moved.units, 0)

@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.bodies.BodyLimit",
+    "config.throttling.RateLimitHeaders",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -211,6 +212,7 @@ EVENTING = {
     "ALERT_AFTER_SECONDS": env.float("EVENTING_ALERT_AFTER_SECONDS", default=900.0),
     "ALERT_WEBHOOK_URL": ALERT_WEBHOOK_URL,
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
+    "KEEP_ANSWERS_HOURS": env.int("EVENTING_KEEP_ANSWERS_HOURS", default=24),
 }
 
 UNFOLD = {
@@ -226,17 +228,26 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "config.dashboard.navigation.sidebar"},
 }
 
+# Requests a minute that the API takes of an account, and of an address whose account isn't known.
+API_RATE = env.int("API_RATE", default=6_000)
+API_RATE_ANONYMOUS = env.int("API_RATE_ANONYMOUS", default=300)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # bytes; config.bodies allows most requests less
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "config.authentication.BearerToken",
         "rest_framework.authentication.SessionAuthentication",
+        "config.authentication.OnBehalf",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["config.parsing.JSONParser"],
     "DEFAULT_PAGINATION_CLASS": "config.pagination.Cursors",
+    "DEFAULT_FILTER_BACKENDS": ["eventing.filters.ByFilters"],
+    "DEFAULT_THROTTLE_CLASSES": ["config.throttling.RequestsAMinute"],
+    "NUM_PROXIES": env.int("PROXIES", default=0),
     "URL_FORMAT_OVERRIDE": None,
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "config.schema.Described",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -260,8 +271,13 @@ SPECTACULAR_SETTINGS = {
         "OpenLetterState": "eventing.models.Delivery.OPEN",
         "LetterJobState": "eventing.models.LetterJob.State",
         "LetterOutcome": "eventing.models.JobLetter.State",
+        "CommandState": "eventing.models.RequestedCommand.State",
     },
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.problems.describe"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.problems.describe",
+        "config.schema.describe",
+    ],
 }
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "config.problems.ProblemHandler",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
@@ -16,13 +15,24 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from eventing import context, handlers
+from eventing import context, freshness, handlers
 from eventing.domain import Command
+from eventing.headers import traceparent, wanted_versions
 from eventing.money import Money, exponent
+from eventing.records import Stream
 from eventing.store import Pending
 
 ETAG = OpenApiParameter(
     "ETag", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 201], description="The version, in quotes."
+)
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="Do it only at this version, an `ETag`; otherwise answer `precondition-failed`.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER, description="Answer 304 if it's still this version."
 )
 LOCATION = OpenApiParameter("Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201])
 
@@ -30,29 +40,21 @@ LARGEST_AMOUNT = 2**53 - 1  # the largest whole number that every reader of JSON
 
 # Control characters and lines' ends, halves of a character, and marks that make text read in another order than it has.
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def carry_out(command: Command, request: Request) -> list[Pending]:
-    """Dispatch a command on behalf of the request's user. Raises what `handlers.dispatch` raises."""
+def carry_out(command: Command, request: Request, on: Stream | None = None) -> list[Pending]:
+    """Dispatch a command on behalf of the request's user; ``on`` is the stream whose version the request may demand by
+    `If-Match`. Raises what `handlers.dispatch` raises."""
+    return carry_out_all([command], request, on)
+
+
+def carry_out_all(commands: Sequence[Command], request: Request, on: Stream | None = None) -> list[Pending]:
+    """Dispatch commands likewise: all of them, or none."""
+    wanted = wanted_versions(request) if on else None
     with context.acting(actor=request.user.get_username(), traceparent=traceparent(request)):
-        return handlers.dispatch(command)
-
-
-def etag(version: int) -> str:
-    """The version of an aggregate as an entity tag."""
-    return f'"{version}"'
-
-
-def traceparent(request: Request | HttpRequest) -> str:
-    """The request's W3C traceparent header; empty when there is none, or none that is valid."""
-    given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.fullmatch(given) else ""
-
-
-def trace_id(request: Request | HttpRequest) -> str:
-    """The trace that the request says it belongs to, as 32 hexadecimal digits; empty when it says none."""
-    return traceparent(request)[3:35]
+        recorded = handlers.dispatch_all(commands, expected={on: wanted} if on and wanted is not None else {})
+    freshness.note(recorded)
+    return recorded
 
 
 class Takes(BasePermission):
@@ -71,8 +73,8 @@ class Strict(serializers.Serializer[Any]):
     default_error_messages = {"invalid": "This has to be a JSON object."}
 
     def to_internal_value(self, data: Any) -> Any:
-        unknown = data.keys() - self.fields.keys() if isinstance(data, Mapping) else ()
-        errors: dict[str, Any] = {_as_pointer(name): [_unknown(self.fields)] for name in sorted(unknown)}
+        others = data.keys() - self.fields.keys() if isinstance(data, Mapping) else ()
+        errors: dict[str, Any] = {_as_pointer(name): [unknown(self.fields)] for name in sorted(others)}
         try:
             value = super().to_internal_value(data)
         except ValidationError as invalid:
@@ -130,6 +132,18 @@ class Identifier(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+class Source(serializers.ChoiceField):
+    """Asks for what a stream says now, which is never behind, instead of what the read model shows."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            ["stream"],
+            required=False,
+            help_text="As the events say now, instead of as the read model shows it.",
+            **options,
+        )
+
+
 class MoneySerializer(Strict):
     """An amount in the currency's **minor unit**, always a whole number: `{"amount": 1999, "currency": "GBP"}` is
     19.99 pounds, and `{"amount": 1999, "currency": "JPY"}` is 1999 yen."""
@@ -170,7 +184,8 @@ def query(request: Request, allowed: type[Strict]) -> dict[str, Any]:
     return answer
 
 
-def _unknown(fields: Mapping[str, Any]) -> str:
+def unknown(fields: Mapping[str, Any]) -> str:
+    """What is said of a name that isn't among these."""
     return f"This isn't known here; known are: {', '.join(fields)}."
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from eventing import context, replay, store
+from eventing import answers, context, replay, store
 from eventing.models import PersonKey
 from eventing.people import Person
 from eventing.replay import Removed
@@ -92,5 +92,6 @@ def forget(person_id: UUID, *, reason: str, by: str) -> Forgetting:
     with transaction.atomic():
         letters = len(run(BLANK_LETTERS, {"person": str(person_id)}))
         run(BLANK_ATTEMPTS)
+        answers.forget(str(person_id))
         removed = replay.remove_copies()
     return Forgetting(since, already=already, letters=letters, removed=removed)

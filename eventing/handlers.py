@@ -83,15 +83,16 @@ def handler_of(command_type: type[Command]) -> Handler:
         ) from None
 
 
-def dispatch(command: Command) -> list[store.Pending]:
+def dispatch(command: Command, *, expected: store.Expected = store.ANY) -> list[store.Pending]:
     """Carry out a command, again on fresh state when somebody else was first. Returns the events it led to.
 
-    Raises Rejected when the domain refuses, and ConflictError when others were first each time.
+    Raises Rejected when the domain refuses, UnexpectedVersion for streams that aren't at one of the versions that are
+    ``expected`` of them, and ConflictError when others were first each time.
     """
-    return dispatch_all([command])
+    return dispatch_all([command], expected=expected)
 
 
-def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
+def dispatch_all(commands: Sequence[Command], *, expected: store.Expected = store.ANY) -> list[store.Pending]:
     """Carry out commands together: all of them, or none when one is refused. Returns and raises as `dispatch` does."""
     context.about_to("dispatch a command")
     if store.is_in_unit_of_work():
@@ -99,7 +100,7 @@ def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
     with context.because_of(context.current()):
         for attempt in range(CONFLICT_ATTEMPTS):
             try:
-                return _carry_out(commands)
+                return _carry_out(commands, expected)
             except store.ConflictError as conflict:
                 if attempt == CONFLICT_ATTEMPTS - 1:
                     raise
@@ -108,9 +109,9 @@ def dispatch_all(commands: Sequence[Command]) -> list[store.Pending]:
     raise AssertionError("unreachable")
 
 
-def _carry_out(commands: Sequence[Command]) -> list[store.Pending]:
+def _carry_out(commands: Sequence[Command], expected: store.Expected) -> list[store.Pending]:
     queues = any(handler_of(type(command)).locks for command in commands)
-    with _transaction(needed=queues), store.unit_of_work() as work:
+    with _transaction(needed=queues), store.unit_of_work(expected) as work:
         prepare(work, commands)
         for command in commands:
             handler_of(type(command)).function(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -503,3 +504,81 @@ class Replay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.projection}: {self.state} at {self.position} of {self.target}"
+
+
+class SavedAnswer(models.Model):
+    """What a request was answered with, under the key that its client chose. Written in the transaction that did what
+    was asked for, so that there is neither without the other."""
+
+    id = models.BigAutoField(primary_key=True)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    key = models.TextField()
+    fingerprint = models.BinaryField(help_text="SHA-256 of the method, the address and the body.")
+    status = models.SmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField(null=True, help_text="Null once somebody whom it told of was forgotten.")
+    streams = ArrayField(models.TextField(), help_text="Where events were recorded.")
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "eventing_saved_answer"
+        constraints = [models.UniqueConstraint(fields=["account", "key"], name="eventing_saved_answer_once")]
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.status}"
+
+
+class RequestedCommand(models.Model):
+    """A request that was accepted to be carried out later, by a worker, on behalf of who asked."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        RUNNING = "running"
+        SUCCEEDED = "succeeded"
+        FAILED = "failed"
+        PARTIALLY_SUCCEEDED = "partially_succeeded"
+
+    OPEN = (State.PENDING, State.RUNNING)
+
+    id = models.UUIDField(primary_key=True)
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    path = models.TextField(help_text="What it was asked of.")
+    headers = models.JSONField(help_text="Those that say how: a precondition, a trace.")
+    state = models.TextField(choices=State, default=State.PENDING)
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now(), help_text="When a worker may take it, or take it over.")
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "eventing_requested_command"
+        verbose_name = "requested command"
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(state__in=["pending", "running"]),
+                name="eventing_requested_due",
+            ),
+            models.Index(fields=["account", "-id"], name="eventing_requested_newest"),
+            models.Index(fields=["ended_at"], name="eventing_requested_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.state}"
+
+
+class RequestedPart(models.Model):
+    """A part of a requested command, done in one transaction: all of it, or so many of its items."""
+
+    command = models.ForeignKey(RequestedCommand, on_delete=models.CASCADE, related_name="parts")
+    number = models.IntegerField(help_text="From 0.")
+    attempts = models.IntegerField(default=0)
+    body = models.BinaryField(null=True, help_text="Encrypted, for it may tell of persons; null once it's done.")
+    answer = models.ForeignKey(SavedAnswer, null=True, on_delete=models.SET_NULL)
+    status = models.SmallIntegerField(null=True, help_text="Of the answer; null while it isn't done.")
+
+    class Meta:
+        db_table = "eventing_requested_part"
+        constraints = [models.UniqueConstraint(fields=["command", "number"], name="eventing_requested_part_once")]
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.command_id}"

@@ -27,6 +27,7 @@ PERFORM = "eventing.perform"
 SNAPSHOT = "eventing.snapshot"
 REPLAY = "eventing.replay"
 ALERT = "eventing.alert"
+REQUESTED = "eventing.requested"
 
 
 class Nudge(NamedTuple):

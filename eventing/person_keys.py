@@ -129,6 +129,24 @@ def decrypted(cipher: AESGCM, sealed: bytes, *, about: str) -> bytes:
     return cipher.decrypt(sealed[:NONCE], sealed[NONCE:], about.encode())
 
 
+def sealed(plain: bytes, *, about: str) -> bytes:
+    """Encrypted with the first key of the environment itself: for what is kept for a moment, and is of many persons."""
+    name, key = _wrapping()
+    return name.encode() + b"\n" + encrypted(AESGCM(key), plain, about=about)
+
+
+def opened(sealed: bytes, *, about: str) -> bytes:
+    """What was sealed. Raises UnknownWrappingKey."""
+    name, _, rest = sealed.partition(b"\n")
+    try:
+        return decrypted(AESGCM(_wrappings()[name.decode()]), rest, about=about)
+    except (KeyError, InvalidTag):
+        raise UnknownWrappingKey(
+            f"What is kept about {about} is encrypted with {name.decode()!r}, which PERSONAL_DATA_KEYS doesn't have: "
+            "put it back there."
+        ) from None
+
+
 def _held(persons: Iterable[str]) -> list[tuple[Any, ...]]:
     wanted = sorted(persons)
     return run(HOLD, {"persons": wanted}) if wanted else []

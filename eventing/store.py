@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,6 +27,11 @@ from eventing.statements import run
 
 A = TypeVar("A", bound=Aggregate[Any, Any])
 
+Expected = Mapping[Stream, frozenset[int]]
+"""Of streams, the versions of which each has to be at one when it's changed."""
+
+ANY: Expected = {}
+
 READ_CHUNK = 1000
 LOCK_STRIPES = 1024
 LATEST = 2**31 - 1  # no stream has a higher version
@@ -38,6 +43,14 @@ class ConflictError(Exception):
     def __init__(self, stream: Stream, expected: int, actual: int) -> None:
         super().__init__(f"Stream {stream}: expected version {expected}, but it is at {actual}.")
         self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class UnexpectedVersion(Exception):
+    """Somebody wants to change a stream at a version that it isn't at: `actual` is the one it is at."""
+
+    def __init__(self, stream: Stream, actual: int) -> None:
+        super().__init__(f"Stream {stream} is at version {actual}, which isn't the one that was expected.")
+        self.stream, self.actual = stream, actual
 
 
 class NoSuchVersion(ValueError):
@@ -267,7 +280,8 @@ class Wanted(BaseException):
 class UnitOfWork:
     """The aggregates that were loaded together and the events that will be appended together."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Expected = ANY) -> None:
+        self._expected = expected
         self._loaded: dict[Stream, Aggregate[Any, Any]] = {}
         self._pending: list[Pending] = []
         self._rehearsing = False
@@ -279,6 +293,9 @@ class UnitOfWork:
             raise Wanted(missing)
         if missing:
             fetched = _fetch(missing)
+            for stream in self._expected.keys() & fetched.keys():
+                if fetched[stream].version not in self._expected[stream]:
+                    raise UnexpectedVersion(stream, fetched[stream].version)
             for pending in self._pending:  # a stream that was let go of by `attempt`
                 if pending.stream in fetched:
                     _follow(fetched[pending.stream], pending.event)
@@ -340,12 +357,13 @@ _work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
 @contextmanager
-def unit_of_work() -> Iterator[UnitOfWork]:
-    """Join the unit of work that is under way, or begin one, which is flushed at the end."""
+def unit_of_work(expected: Expected = ANY) -> Iterator[UnitOfWork]:
+    """Join the unit of work that is under way, or begin one, which is flushed at the end. Raises UnexpectedVersion when
+    a stream is loaded that isn't as ``expected``."""
     if (running := _work.get()) is not None:
         yield running
         return
-    work = UnitOfWork()
+    work = UnitOfWork(expected)
     token = _work.set(work)
     try:
         yield work

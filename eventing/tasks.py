@@ -6,7 +6,7 @@ import time
 
 from celery import shared_task
 
-from eventing import alerts, nudges, replay, snapshots, sweeping
+from eventing import alerts, nudges, replay, requested, snapshots, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.nudges import Nudge
@@ -71,6 +71,17 @@ def alert() -> None:
     """Tell somebody of letters that need a person."""
     nudges.taken_up(Nudge(nudges.ALERT))
     alerts.tell()
+
+
+@shared_task(name=nudges.REQUESTED)
+def carry_out_requested() -> None:
+    """Carry out what was accepted to be done later."""
+    nudges.taken_up(Nudge(nudges.REQUESTED))
+    until = time.monotonic() + BUDGET
+    while requested.work():
+        if time.monotonic() > until:
+            nudges.send([Nudge(nudges.REQUESTED)])
+            return
 
 
 @shared_task(name="eventing.sweep")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from eventing import letter_api, replay_api, saga_api, subscription_api
+from eventing import command_api, letter_api, replay_api, saga_api, subscription_api
 
 urlpatterns = [
+    path("commands", command_api.Commands.as_view(), name="api-commands"),
+    path("commands/<uuid:command_id>", command_api.Command.as_view(), name="api-command"),
     path("sagas", saga_api.Sagas.as_view(), name="api-sagas"),
     path("sagas/<str:name>/<uuid:key>", saga_api.Saga.as_view(), name="api-saga"),
     path("sagas/<str:name>/<uuid:key>/resume", saga_api.Resumption.as_view(), name="api-saga-resume"),

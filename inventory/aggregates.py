@@ -16,6 +16,7 @@ from inventory.events import (
     ReservationLine,
     ReservationReleased,
     Shortage,
+    StockAdjusted,
     StockEvent,
     StockItemListed,
     StockReceived,
@@ -27,6 +28,7 @@ from inventory.events import (
 MOST_ON_HAND = 1_000_000_000_000
 LONGEST_SKU = 64
 LONGEST_TEXT = 255
+LONGEST_REASON = 1_000
 HIGHEST_PRICE = 2**63 - 1  # minor units: what a bigint holds
 
 
@@ -57,6 +59,11 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
         if (self.description, self.list_price) != (description, list_price):
             self.record(StockItemListed(sku=self.id, description=description, list_price=list_price))
 
+    def set_price(self, list_price: Money) -> None:
+        if self.list_price is None:
+            raise Rejected(f"SKU {self.id!r} isn't listed. List it before you set its price.")
+        self.list(self.description, list_price)
+
     def receive(self, quantity: int, reference: str) -> None:
         if self.list_price is None:
             raise Rejected(f"SKU {self.id!r} isn't listed. List it before you receive stock of it.")
@@ -68,6 +75,25 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
         if self.on_hand + quantity > MOST_ON_HAND:
             raise Rejected(f"SKU {self.id!r} would have more than {MOST_ON_HAND:,} units on hand.")
         self.record(StockReceived(sku=self.id, quantity=quantity, reference=reference))
+
+    def adjust(self, change: int, reason: str, reference: str) -> None:
+        """What orders were promised has to be there: release their reservations before it's written off."""
+        if self.list_price is None:
+            raise Rejected(f"SKU {self.id!r} isn't listed, so there's nothing to adjust.")
+        check_text("The reason", reason, LONGEST_REASON, blank=False)
+        check_text("The reference", reference, LONGEST_TEXT)
+        if reference and reference in self.references:
+            return  # asked twice, answered once
+        if change == 0:
+            raise Rejected("An adjustment adds units or takes some away: it isn't 0.")
+        if -change > self.available:
+            raise Rejected(
+                f"SKU {self.id!r} has {self.on_hand:,} units on hand, of which {self.reserved:,} are promised to "
+                f"orders: {-change:,} can't be taken away."
+            )
+        if self.on_hand + change > MOST_ON_HAND:
+            raise Rejected(f"SKU {self.id!r} would have more than {MOST_ON_HAND:,} units on hand.")
+        self.record(StockAdjusted(sku=self.id, change=change, reason=reason, reference=reference))
 
     def reserve(self, order_id: UUID, quantity: int) -> None:
         if quantity > self.available:
@@ -86,6 +112,9 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
                 self.description, self.list_price = event.description, event.list_price
             case StockReceived():
                 self.on_hand += event.quantity
+                self.references |= {event.reference} - {""}
+            case StockAdjusted():
+                self.on_hand += event.change
                 self.references |= {event.reference} - {""}
             case StockReserved():
                 self.reserved += event.quantity

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.http import Http404
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.permissions import BasePermission, IsAuthenticated
@@ -16,24 +16,30 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import store
-from eventing.api import (
-    ETAG,
-    LOCATION,
-    Code,
-    MoneySerializer,
-    Paging,
-    Strict,
-    Text,
-    WholeNumber,
-    carry_out,
-    etag,
-    query,
-)
+from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Code, MoneySerializer, Strict, carry_out, query
+from eventing.freshness import FromReadModels
+from eventing.headers import etag, is_known
+from eventing.idempotency import idempotent
 from eventing.records import Stream
-from inventory.commands import ListStockItem, ReceiveStock
+from eventing.store import Pending
+from inventory.commands import AdjustStock, ListStockItem, ReceiveStock, SetListPrice
 from inventory.events import StockEvent
+from inventory.filters import StockItemFilters
 from inventory.models import StockLevel
 from inventory.projections import StockLevels
+from inventory.serializers import (
+    AdjustedSerializer,
+    AdjustStockSerializer,
+    AvailabilityQuery,
+    AvailabilitySerializer,
+    ItemQuery,
+    ListedSerializer,
+    ListStockItemSerializer,
+    ReceivedSerializer,
+    ReceiveStockSerializer,
+    SetPriceSerializer,
+    StockItemSerializer,
+)
 
 CHANGE = "inventory.change_stocklevel"
 
@@ -47,79 +53,18 @@ class MayChangeStock(BasePermission):
         return request.method in ("GET", "HEAD") or request.user.has_perm(CHANGE)
 
 
-class StockItemSerializer(serializers.ModelSerializer[StockLevel]):
-    """An article: units in the house, promised to orders, and free."""
-
-    list_price = serializers.SerializerMethodField()
-    available = serializers.SerializerMethodField()
-
-    class Meta:
-        model = StockLevel
-        fields = ["sku", "description", "list_price", "on_hand", "reserved", "available", "version"]
-        read_only_fields = fields
-
-    @extend_schema_field(MoneySerializer)
-    def get_list_price(self, item: StockLevel) -> dict[str, Any]:
-        return {"amount": item.list_price_minor, "currency": item.currency}
-
-    def get_available(self, item: StockLevel) -> int:
-        return item.on_hand - item.reserved
-
-
-class ListStockItemSerializer(Strict):
-    """What an article is known under, and what one unit of it costs."""
-
-    sku = Code(max_length=64, help_text="Without a slash, because it's part of addresses.")
-    description = Text(max_length=255)
-    list_price = MoneySerializer()
-
-    def validate_sku(self, sku: str) -> str:
-        if "/" in sku or sku in (".", ".."):
-            raise ValidationError("An SKU is part of addresses, so it can't have a slash, nor be only dots.")
-        return sku
-
-
-class ListedSerializer(Strict):
-    """What an article is known under from now on."""
-
-    sku = serializers.CharField()
-    description = serializers.CharField()
-    list_price = MoneySerializer()
-    version = serializers.IntegerField()
-
-
-class ReceiveStockSerializer(Strict):
-    """Units that came into the house."""
-
-    quantity = WholeNumber(min_value=1, max_value=1_000_000_000)
-    reference = Text(
-        max_length=255,
-        allow_blank=True,
-        default="",
-        help_text="The delivery's name: with one, it's received once, however often it's sent.",
-    )
-
-
-class ReceivedSerializer(Strict):
-    """What came in with this request: 0 units when the delivery had been received before."""
-
-    sku = serializers.CharField()
-    received = serializers.IntegerField()
-    reference = serializers.CharField()
-    version = serializers.IntegerField()
-
-
-class StockItems(ListAPIView[StockLevel]):
+class StockItems(FromReadModels, ListAPIView[StockLevel]):
     """All articles, in the order of their SKUs."""
 
     permission_classes = [IsAuthenticated, MayChangeStock]
     queryset = StockLevel.objects.all()
     serializer_class = StockItemSerializer
+    filterset_class = StockItemFilters
+    read_models = (StockLevels,)
     ordering = "sku"
 
-    @extend_schema(operation_id="list_stock_items", parameters=[Paging])
+    @extend_schema(operation_id="list_stock_items")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        query(request, Paging)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
@@ -128,6 +73,7 @@ class StockItems(ListAPIView[StockLevel]):
         responses={201: ListedSerializer, 200: ListedSerializer},
         parameters=[ETAG, LOCATION],
     )
+    @idempotent(key_required=False)
     def post(self, request: Request) -> Response:
         """List an article (201), or change the description and price of one that is listed already (200)."""
         body = ListStockItemSerializer(data=request.data)
@@ -143,13 +89,39 @@ class StockItems(ListAPIView[StockLevel]):
         )
 
 
-class StockItem(APIView):
+class StockItem(FromReadModels):
     """One article."""
 
-    @extend_schema(operation_id="get_stock_item", responses=StockItemSerializer, parameters=[ETAG])
+    read_models = (StockLevels,)
+    keyed_by, category = "sku", "stock"
+
+    @extend_schema(
+        operation_id="get_stock_item",
+        responses={200: StockItemSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
+        parameters=[ItemQuery, IF_NONE_MATCH, ETAG],
+    )
     def get(self, request: Request, sku: str) -> Response:
-        item = StockLevel.objects.filter(sku=_known(sku)).first() or _from_stream(sku)
+        item = _item(sku, query(request, ItemQuery))
+        if is_known(request, item.version):
+            return Response(status=304, headers={"ETag": etag(item.version)})
         return Response(StockItemSerializer(item).data, headers={"ETag": etag(item.version)})
+
+
+class Availability(FromReadModels):
+    """How many units of an article are free."""
+
+    read_models = (StockLevels,)
+    keyed_by, category = "sku", "stock"
+
+    @extend_schema(
+        operation_id="get_availability", responses=AvailabilitySerializer, parameters=[AvailabilityQuery, ETAG]
+    )
+    def get(self, request: Request, sku: str) -> Response:
+        asked = query(request, AvailabilityQuery)
+        item = _item(sku, asked)
+        free = item.on_hand - item.reserved
+        told = {"sku": sku, "available": free, "enough": free >= asked["quantity"]}
+        return Response(told, headers={"ETag": etag(item.version)})
 
 
 class Receipts(APIView):
@@ -161,29 +133,82 @@ class Receipts(APIView):
         operation_id="receive_stock",
         request=ReceiveStockSerializer,
         responses=ReceivedSerializer,
-        parameters=[ETAG],
+        parameters=[ETAG, IF_MATCH],
     )
+    @idempotent()
     def post(self, request: Request, sku: str) -> Response:
         """Receive units of an article."""
-        stream = stream_of(_known(sku))
-        body = ReceiveStockSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        if not store.version(stream):
-            raise Http404
-        asked = body.validated_data
-        recorded = carry_out(ReceiveStock(sku=sku, **asked), request)
-        received = {
-            "sku": sku,
-            "received": asked["quantity"] if recorded else 0,
-            "reference": asked["reference"],
-            "version": recorded[-1].version if recorded else store.version(stream),
-        }
-        return Response(received, headers={"ETag": etag(received["version"])})
+        asked = _asked(request, sku, ReceiveStockSerializer)
+        recorded = carry_out(ReceiveStock(sku=sku, **asked), request, stream_of(sku))
+        received = {"sku": sku, "received": asked["quantity"] if recorded else 0, "reference": asked["reference"]}
+        return _answer(sku, recorded, received)
+
+
+class Adjustments(APIView):
+    """Corrections of how many units there are of one article."""
+
+    permission_classes = [IsAuthenticated, MayChangeStock]
+
+    @extend_schema(
+        operation_id="adjust_stock",
+        request=AdjustStockSerializer,
+        responses=AdjustedSerializer,
+        parameters=[ETAG, IF_MATCH],
+    )
+    @idempotent()
+    def post(self, request: Request, sku: str) -> Response:
+        """Say that there are more or fewer units than the books say. What is promised to orders can't be taken away."""
+        asked = _asked(request, sku, AdjustStockSerializer)
+        recorded = carry_out(AdjustStock(sku=sku, **asked), request, stream_of(sku))
+        adjusted = {"sku": sku, "change": asked["change"] if recorded else 0, "reference": asked["reference"]}
+        return _answer(sku, recorded, adjusted)
+
+
+class ListPrice(APIView):
+    """The list price of one article."""
+
+    permission_classes = [IsAuthenticated, MayChangeStock]
+
+    @extend_schema(
+        operation_id="set_list_price",
+        request=SetPriceSerializer,
+        responses=ListedSerializer,
+        parameters=[ETAG, IF_MATCH],
+    )
+    @idempotent(key_required=False)
+    def post(self, request: Request, sku: str) -> Response:
+        """Set what one unit costs from now on."""
+        asked = _asked(request, sku, SetPriceSerializer)
+        recorded = carry_out(SetListPrice(sku=sku, list_price=asked["list_price"]), request, stream_of(sku))
+        listed = {"sku": sku, "description": _from_stream(sku).description}
+        return _answer(sku, recorded, {**listed, "list_price": MoneySerializer(asked["list_price"]).data})
 
 
 def stream_of(sku: str) -> Stream:
     """The article's stream."""
     return Stream("stock", sku)
+
+
+def _item(sku: str, asked: dict[str, Any]) -> StockLevel:
+    """The article as the read model has it, or its stream. Raises Http404."""
+    shown = None if asked.get("source") else StockLevel.objects.filter(sku=_known(sku)).first()
+    return shown or _from_stream(_known(sku))
+
+
+def _asked(request: Request, sku: str, kind: type[Strict]) -> dict[str, Any]:
+    """What is asked of an article that is listed. Raises ValidationError, and Http404."""
+    stream = stream_of(_known(sku))
+    body = kind(data=request.data)
+    body.is_valid(raise_exception=True)
+    if not store.version(stream):
+        raise Http404
+    asked: dict[str, Any] = body.validated_data
+    return asked
+
+
+def _answer(sku: str, recorded: Sequence[Pending], told: dict[str, Any]) -> Response:
+    version = recorded[-1].version if recorded else store.version(stream_of(sku))
+    return Response({**told, "version": version}, headers={"ETag": etag(version)})
 
 
 def _known(sku: str) -> str:

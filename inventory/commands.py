@@ -25,6 +25,23 @@ class ReceiveStock(Command):
     reference: str = ""
 
 
+class SetListPrice(Command):
+    """Of an article that is listed."""
+
+    sku: str
+    list_price: Money
+
+
+class AdjustStock(Command):
+    """There are more or fewer units than the books say, and why; ``change`` is signed. With a ``reference``, the same
+    count changes the books once, however often it's reported."""
+
+    sku: str
+    change: int
+    reason: str
+    reference: str = ""
+
+
 class ReserveInventory(Command):
     """All lines or none. Lines of the same article are added up."""
 

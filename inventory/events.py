@@ -50,6 +50,16 @@ class StockReceived(Event, name="inventory.stock_received"):
     reference: str
 
 
+class StockAdjusted(Event, name="inventory.stock_adjusted"):
+    """Somebody counted, and found more or fewer: ``change`` is signed. ``reference`` names the count; empty when it has
+    no name."""
+
+    sku: str
+    change: int
+    reason: str
+    reference: str
+
+
 class StockReserved(Event, name="inventory.stock_reserved"):
     sku: str
     order_id: UUID
@@ -94,5 +104,5 @@ class ReservationCommitted(Event, name="inventory.reservation_committed"):
     order_id: UUID
 
 
-StockEvent = StockItemListed | StockReceived | StockReserved | StockReleased | StockShipped
+StockEvent = StockItemListed | StockReceived | StockAdjusted | StockReserved | StockReleased | StockShipped
 ReservationEvent = InventoryReserved | InventoryReservationFailed | ReservationReleased | ReservationCommitted

@@ -8,15 +8,17 @@ from eventing import store
 from eventing.handlers import Target, handles
 from inventory.aggregates import Reservation, StockItem
 from inventory.commands import (
+    AdjustStock,
     CommitReservation,
     ListStockItem,
     ReceiveStock,
     ReleaseReservation,
     ReserveInventory,
+    SetListPrice,
 )
 
 
-def article(command: ListStockItem | ReceiveStock) -> Iterator[Target]:
+def article(command: ListStockItem | SetListPrice | ReceiveStock | AdjustStock) -> Iterator[Target]:
     """The one article."""
     yield StockItem, command.sku
 
@@ -41,9 +43,21 @@ def list_stock_item(command: ListStockItem) -> None:
 
 
 @handles(locks=article)
+def set_list_price(command: SetListPrice) -> None:
+    with store.edit(StockItem, command.sku) as item:
+        item.set_price(command.list_price)
+
+
+@handles(locks=article)
 def receive_stock(command: ReceiveStock) -> None:
     with store.edit(StockItem, command.sku) as item:
         item.receive(command.quantity, command.reference)
+
+
+@handles(locks=article)
+def adjust_stock(command: AdjustStock) -> None:
+    with store.edit(StockItem, command.sku) as item:
+        item.adjust(command.change, command.reason, command.reference)
 
 
 @handles(locks=wanted_stock)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from eventing.projections import Projection
 from eventing.records import Record
 from inventory.events import (
+    StockAdjusted,
     StockEvent,
     StockItemListed,
     StockReceived,
@@ -26,6 +27,8 @@ class StockLevels(Projection[StockLevel]):
                 row.currency, row.list_price_minor = event.list_price.currency, event.list_price.minor
             case StockReceived():
                 row.on_hand += event.quantity
+            case StockAdjusted():
+                row.on_hand += event.change
             case StockReserved():
                 row.reserved += event.quantity
             case StockReleased():

@@ -1,9 +1,22 @@
-"""Browsers of people who have logged in."""
+"""Browsers of people who have logged in, and clients of the API."""
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import uuid4
+
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from rest_framework.test import APIClient
+
+
+class ApiClient(APIClient):
+    """A client of the API, which gives each of its requests a key of its own, unless it's told one: "" is none."""
+
+    def generic(self, method: str, path: str, *args: Any, **extra: Any) -> Any:
+        if method == "POST":
+            extra["headers"] = {"Idempotency-Key": str(uuid4()), **(extra.get("headers") or {})}
+        return super().generic(method, path, *args, **extra)
 
 
 def with_role(role: str = "") -> Client:

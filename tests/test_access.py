@@ -13,10 +13,10 @@ from django.db import models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from knox.models import AuthToken
-from rest_framework.test import APIClient
 
 from eventing.models import Delivery, LetterGroup, StoredEvent
 from eventing.testing import settle
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -81,7 +81,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
 
 
 @pytest.fixture
-def clients() -> dict[str, APIClient]:
+def clients() -> dict[str, ApiClient]:
     users = {
         "customer": User.objects.create_user("ann"),
         "other customer": User.objects.create_user("ben"),
@@ -89,7 +89,7 @@ def clients() -> dict[str, APIClient]:
         "administrator": User.objects.create_superuser("boss"),
     }
     users["operator"].user_permissions.set(Permission.objects.filter(codename__in=OPERATOR))
-    clients = {name: APIClient() for name in WHO}
+    clients = {name: ApiClient() for name in WHO}
     for name, user in users.items():
         _, token = AuthToken.objects.create(user)
         clients[name].credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
@@ -99,7 +99,7 @@ def clients() -> dict[str, APIClient]:
 @pytest.mark.parametrize(("method", "route", "body", "expected"), TABLE)
 @pytest.mark.parametrize("who", WHO)
 def test_everybody_gets_what_the_table_says(
-    clients: dict[str, APIClient], who: str, method: str, route: str, body: Any, expected: tuple[int, ...]
+    clients: dict[str, ApiClient], who: str, method: str, route: str, body: Any, expected: tuple[int, ...]
 ) -> None:
     clients["administrator"].post("/api/v1/inventory/items", {**LIST_ITEM, "sku": "85123A"})
     order = clients["customer"].post("/api/v1/orders", PLACE).json()
@@ -126,7 +126,7 @@ def test_the_table_has_every_route() -> None:
     assert {route.partition("?")[0] for _, route, _, _ in TABLE} == set(_routes("api/v1/"))
 
 
-def test_a_list_has_only_what_its_reader_may_see(clients: dict[str, APIClient]) -> None:
+def test_a_list_has_only_what_its_reader_may_see(clients: dict[str, ApiClient]) -> None:
     mine = clients["customer"].post("/api/v1/orders", PLACE).json()["order_id"]
     other = clients["other customer"].post("/api/v1/orders", PLACE).json()["order_id"]
     guest = clients["operator"].post("/api/v1/orders", PLACE).json()["order_id"]
@@ -137,7 +137,7 @@ def test_a_list_has_only_what_its_reader_may_see(clients: dict[str, APIClient]) 
     assert _listed(clients["operator"]) == _listed(clients["administrator"]) == {mine, other, guest}
 
 
-def test_a_filter_shows_nobody_the_orders_of_others(clients: dict[str, APIClient]) -> None:
+def test_a_filter_shows_nobody_the_orders_of_others(clients: dict[str, ApiClient]) -> None:
     customer = clients["customer"].post("/api/v1/orders", PLACE).json()["customer_id"]
     settle()
 
@@ -190,7 +190,7 @@ def test_not_even_an_administrator_can_edit_what_the_program_writes(
 
 
 def test_an_order_is_shown_and_can_not_be_changed_or_deleted(
-    administrator: Client, clients: dict[str, APIClient]
+    administrator: Client, clients: dict[str, ApiClient]
 ) -> None:
     order = clients["customer"].post("/api/v1/orders", PLACE).json()
     settle()
@@ -216,7 +216,7 @@ def _dead_letter() -> int:
     return letter.pk
 
 
-def _listed(client: APIClient) -> set[str]:
+def _listed(client: ApiClient) -> set[str]:
     return {order["order_id"] for order in client.get("/api/v1/orders").json()["results"]}
 
 

@@ -12,7 +12,6 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
-from rest_framework.test import APIClient
 
 from eventing import deliveries, replay, sagas, snapshots, store
 from eventing.advance import advance
@@ -34,6 +33,7 @@ from orders.commands import PlaceOrder
 from orders.models import OrderSummary
 from orders.sagas import OrderFulfilment
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, pounds
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,6 +46,7 @@ ADA = Contact(
     city="Nether Wallop",
     country="GB",
 )
+
 TELLTALES = ("Quillfeather", "quillfeather@", "7946 0991", "Thistledown", "QX7 3ZB", "Nether Wallop")
 BOB = Contact(name="Bob Marchbanks", email="bob@example.org")
 
@@ -152,7 +153,7 @@ def letter_quoting(order: UUID, message: str) -> None:
 def test_everything_reads_as_forgotten(admin_client: Client) -> None:
     order = places_order()
     settle()
-    api = APIClient()
+    api = ApiClient()
     api.force_login(User.objects.get(username="admin"))
     assert api.get(f"/api/v1/orders/{order}").json()["contact"]["name"] == ADA.name
     page = f"/admin/operations/orders/{order}/"

@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from rest_framework.test import APIClient
 
 from eventing import audit, replay
 from eventing.advance import advance
@@ -23,6 +22,7 @@ from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder
 from orders.models import OrderSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, pounds
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,21 +31,21 @@ SAGA = f"/api/v1/sagas/orders.OrderFulfilment/{ORDER}"
 REPLAYS = "/api/v1/replays"
 
 
-def client(name: str, *codenames: str) -> APIClient:
+def client(name: str, *codenames: str) -> ApiClient:
     user = User.objects.create_user(name)
     user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    api = APIClient()
+    api = ApiClient()
     api.force_authenticate(user)
     return api
 
 
 @pytest.fixture
-def operator() -> APIClient:
+def operator() -> ApiClient:
     return client("clerk", "view_sagainstance", "resume_sagainstance", "view_replay", "run_replay")
 
 
 @pytest.fixture
-def administrator() -> APIClient:
+def administrator() -> ApiClient:
     return client("boss", "view_sagainstance", "view_replay", "view_personal_data")
 
 
@@ -69,7 +69,7 @@ def worked(projection: Any) -> None:
 
 
 @pytest.mark.usefixtures("order")
-def test_sagas_are_listed_and_filtered(operator: APIClient) -> None:
+def test_sagas_are_listed_and_filtered(operator: ApiClient) -> None:
     def listed(**asked: Any) -> list[str]:
         return [each["saga"] for each in operator.get("/api/v1/sagas", asked).json()["results"]]
 
@@ -84,7 +84,7 @@ def test_sagas_are_listed_and_filtered(operator: APIClient) -> None:
 
 
 @pytest.mark.usefixtures("order")
-def test_a_saga_tells_what_it_did(operator: APIClient) -> None:
+def test_a_saga_tells_what_it_did(operator: ApiClient) -> None:
     saga = operator.get(SAGA).json()
     assert (saga["state"], saga["failed"], saga["reminders"]) == ("COMPLETED", False, [])
     assert saga["why"]["sentence"].startswith("It ended COMPLETED ")
@@ -109,7 +109,7 @@ def test_a_saga_tells_what_it_did(operator: APIClient) -> None:
 
 @pytest.mark.parametrize("name", ["%00", "9" * 5000, "x"])
 def test_what_nothing_can_be_called_is_not_found(name: str) -> None:
-    root = APIClient()
+    root = ApiClient()
     root.force_authenticate(User.objects.create_superuser("root"))
     for kind in ("subscriptions", "letter-groups", "letters", "letter-jobs", "replays", "inventory/items", "orders"):
         answer = root.get(f"/api/v1/{kind}/{name}")
@@ -117,7 +117,7 @@ def test_what_nothing_can_be_called_is_not_found(name: str) -> None:
 
 
 @pytest.mark.usefixtures("order")
-def test_what_tells_of_a_person_is_only_for_those_who_may_see_it(operator: APIClient, administrator: APIClient) -> None:
+def test_what_tells_of_a_person_is_only_for_those_who_may_see_it(operator: ApiClient, administrator: ApiClient) -> None:
     hidden, shown = operator.get(SAGA), administrator.get(SAGA)
     assert "quill" not in hidden.content.decode()
     assert hidden.json()["history"][2]["commands"][0]["data"]["recipient"] == "[hidden]"
@@ -125,7 +125,7 @@ def test_what_tells_of_a_person_is_only_for_those_who_may_see_it(operator: APICl
 
 
 @pytest.mark.usefixtures("order")
-def test_a_saga_is_resumed(operator: APIClient) -> None:
+def test_a_saga_is_resumed(operator: ApiClient) -> None:
     SagaInstance.objects.update(state="SHIPPING_PENDING", ended_at=None)
     answer = operator.post(f"{SAGA}/resume")
     assert (answer.status_code, answer.json()) == (200, {"letters": 0, "hears": True})
@@ -137,13 +137,13 @@ def test_a_saga_is_resumed(operator: APIClient) -> None:
 
 
 @pytest.mark.usefixtures("order")
-def test_a_saga_that_has_ended_well_has_nothing_to_resume(operator: APIClient) -> None:
+def test_a_saga_that_has_ended_well_has_nothing_to_resume(operator: ApiClient) -> None:
     answer = operator.post(f"{SAGA}/resume")
     assert (answer.status_code, answer.json()["code"]) == (409, "rejected")
     assert not LogEntry.objects.exists()
 
 
-def test_a_saga_that_waits_says_for_what(operator: APIClient) -> None:
+def test_a_saga_that_waits_says_for_what(operator: ApiClient) -> None:
     dispatch(ListStockItem(sku=HEART, description="", list_price=pounds("1")))
     dispatch(PlaceOrder(order_id=ORDER, customer_id=None, lines=LINES))
     sum(relay_all())
@@ -166,7 +166,7 @@ def test_a_saga_that_waits_says_for_what(operator: APIClient) -> None:
 
 @pytest.mark.usefixtures("order")
 def test_a_read_model_is_replayed_compared_and_exchanged(
-    operator: APIClient, administrator: APIClient, summaries: Any
+    operator: ApiClient, administrator: ApiClient, summaries: Any
 ) -> None:
     OrderSummary.objects.update(contact_name="Ada Wrong")
     begun = operator.post(REPLAYS, {"projection": summaries.name})
@@ -191,7 +191,7 @@ def test_a_read_model_is_replayed_compared_and_exchanged(
     assert acts == ["started a replay", "exchanged", "rolled back a replay"]
 
 
-def test_a_replay_is_paused_resumed_and_given_up(operator: APIClient, summaries: Any) -> None:
+def test_a_replay_is_paused_resumed_and_given_up(operator: ApiClient, summaries: Any) -> None:
     one = operator.post(REPLAYS, {"projection": summaries.name, "verify_only": True})["Location"]
     states = [operator.post(f"{one}/{act}").json()["state"] for act in ("pause", "resume", "cancel")]
     assert states == ["paused", "building", "cancelled"]
@@ -206,7 +206,7 @@ def test_a_replay_is_paused_resumed_and_given_up(operator: APIClient, summaries:
     ("projection", "complaint"),
     [("orders.Nothing", "There's no subscription"), ("orders.OrderFulfilment", "is a saga, which can't be replayed")],
 )
-def test_only_read_models_are_replayed(projection: str, complaint: str, operator: APIClient) -> None:
+def test_only_read_models_are_replayed(projection: str, complaint: str, operator: ApiClient) -> None:
     answer = operator.post(REPLAYS, {"projection": projection})
     assert answer.status_code == 400
     (error,) = answer.json()["errors"]

@@ -14,7 +14,7 @@ from eventing import store
 from eventing.money import Money
 from eventing.operations.page import Page
 from eventing.records import Record, Stream
-from inventory.events import StockItemListed, StockReceived, StockReleased, StockReserved, StockShipped
+from inventory.events import StockAdjusted, StockItemListed, StockReceived, StockReleased, StockReserved, StockShipped
 from inventory.models import StockLevel
 
 A_PAGE = 50
@@ -65,6 +65,9 @@ def moved(record: Record) -> Moved:
         case StockReceived() as event:
             named = f" with {event.reference}" if event.reference else ""
             return Moved(record, f"{event.quantity:,} received{named}", f"+{event.quantity:,}", "", None)
+        case StockAdjusted() as event:
+            named = f" by {event.reference}" if event.reference else ""
+            return Moved(record, f"Adjusted{named}: {event.reason}", f"{event.change:+,}", "", None)
         case StockReserved() as event:
             return Moved(record, f"{event.quantity:,} reserved", "", f"+{event.quantity:,}", event.order_id)
         case StockReleased() as event:

@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from knox.models import AuthToken
-from rest_framework.test import APIClient
+
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +24,7 @@ def create_api_token(*arguments: str) -> str:
 
 
 def answer_to(token: str) -> int:
-    return APIClient().get(ORDERS, headers={"Authorization": f"Bearer {token}"}).status_code
+    return ApiClient().get(ORDERS, headers={"Authorization": f"Bearer {token}"}).status_code
 
 
 def test_a_token_opens_the_api_and_only_its_hash_is_kept() -> None:

@@ -12,7 +12,6 @@ from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 from rest_framework.exceptions import Throttled
-from rest_framework.test import APIClient
 
 from config import health
 from config.bodies import LARGEST_BODY
@@ -23,6 +22,7 @@ from eventing.models import StoredEvent
 from eventing.records import Stream
 from eventing.replay import projection_named
 from eventing.store import ConflictError
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -32,8 +32,8 @@ CONFLICT = ConflictError(Stream("order", "17"), 1, 2)
 
 
 @pytest.fixture
-def ann() -> APIClient:
-    client = APIClient(raise_request_exception=False)
+def ann() -> ApiClient:
+    client = ApiClient(raise_request_exception=False)
     client.force_authenticate(User.objects.create_user("ann"))
     return client
 
@@ -89,18 +89,18 @@ def test_unknown_addresses_for_people_are_pages(client: Client) -> None:
     assert "nothing at this address" in answer.content.decode()
 
 
-def test_an_unknown_method_is_a_problem(ann: APIClient) -> None:
+def test_an_unknown_method_is_a_problem(ann: ApiClient) -> None:
     answer = ann.delete(ORDERS)
     assert_is_problem(answer, 405, "method-not-allowed")
     assert "POST" in answer["Allow"]
 
 
-def test_only_json_is_offered(ann: APIClient) -> None:
+def test_only_json_is_offered(ann: ApiClient) -> None:
     assert_is_problem(ann.get(ORDERS, headers={"Accept": "text/html"}), 406, "not-acceptable")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
-def test_only_json_is_read(ann: APIClient, content_type: str) -> None:
+def test_only_json_is_read(ann: ApiClient, content_type: str) -> None:
     assert_is_problem(ann.post(ORDERS, "lines=1", content_type=content_type), 415, "unsupported-media-type")
 
 
@@ -120,19 +120,19 @@ def test_only_json_is_read(ann: APIClient, content_type: str) -> None:
         (b'{"lines":' * 100_000, "nested too deeply"),
     ],
 )
-def test_a_body_that_is_no_json_is_a_problem_that_says_where(ann: APIClient, body: bytes, said: str) -> None:
+def test_a_body_that_is_no_json_is_a_problem_that_says_where(ann: ApiClient, body: bytes, said: str) -> None:
     answer = ann.post(ORDERS, body, content_type="application/json")
     assert_is_problem(answer, 400, "parse-error")
     assert said in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("charset", ["base64", "utf-16", "nonsense"])
-def test_json_is_utf_8_whatever_the_header_says(ann: APIClient, charset: str) -> None:
+def test_json_is_utf_8_whatever_the_header_says(ann: ApiClient, charset: str) -> None:
     answer = ann.post(ORDERS, b'{"reference": 17}', content_type=f"application/json; charset={charset}")
     assert_is_problem(answer, 400, "invalid")
 
 
-def test_a_body_may_be_as_large_as_the_limit_and_no_larger(ann: APIClient) -> None:
+def test_a_body_may_be_as_large_as_the_limit_and_no_larger(ann: ApiClient) -> None:
     assert_is_problem(ann.post(ORDERS, b" " * LARGEST_BODY, content_type="application/json"), 400, "parse-error")
     answer = ann.post(ORDERS, b" " * (LARGEST_BODY + 1), content_type="application/json")
     assert_is_problem(answer, 413, "body-too-large")
@@ -140,12 +140,12 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger(ann: APIClient) -> No
     assert not StoredEvent.objects.exists()
 
 
-def test_a_body_has_to_say_its_length(ann: APIClient) -> None:
+def test_a_body_has_to_say_its_length(ann: ApiClient) -> None:
     answer = ann.post(ORDERS, headers={"Transfer-Encoding": "chunked"}, CONTENT_LENGTH="")
     assert_is_problem(answer, 411, "length-required")
 
 
-def test_a_foreign_host_name_is_a_problem(ann: APIClient) -> None:
+def test_a_foreign_host_name_is_a_problem(ann: ApiClient) -> None:
     assert_is_problem(ann.get(ORDERS, headers={"Host": "evil.example"}), 400, "parse-error")
 
 
@@ -161,7 +161,7 @@ def test_a_foreign_host_name_is_a_problem(ann: APIClient) -> None:
     ],
 )
 def test_what_goes_wrong_is_a_problem_without_secrets(
-    ann: APIClient,
+    ann: ApiClient,
     failing: Callable[[Exception], None],
     error: Exception,
     status: int,
@@ -176,13 +176,13 @@ def test_what_goes_wrong_is_a_problem_without_secrets(
     assert "secret" not in answer.content.decode()
 
 
-def test_the_domain_says_why_in_its_own_words(ann: APIClient, failing: Callable[[Exception], None]) -> None:
+def test_the_domain_says_why_in_its_own_words(ann: ApiClient, failing: Callable[[Exception], None]) -> None:
     failing(Rejected("The order is closed."))
     answer = ann.get(f"{ORDERS}/0197a000-0000-7000-8000-000000000001")
     assert answer.json()["detail"] == "The order is closed."
 
 
-def test_an_error_outside_every_view_is_a_problem(ann: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_outside_every_view_is_a_problem(ann: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: Any) -> None:
         raise ZeroDivisionError("secret")
 
@@ -193,7 +193,7 @@ def test_an_error_outside_every_view_is_a_problem(ann: APIClient, monkeypatch: p
 
 
 def test_a_problem_names_the_trace_of_its_request_and_the_log_names_it_too(
-    ann: APIClient, failing: Callable[[Exception], None], caplog: pytest.LogCaptureFixture
+    ann: ApiClient, failing: Callable[[Exception], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     failing(ZeroDivisionError())
     with caplog.at_level(logging.ERROR):
@@ -207,7 +207,7 @@ def test_a_problem_names_the_trace_of_its_request_and_the_log_names_it_too(
 
 
 def test_a_session_writes_only_with_its_csrf_token() -> None:
-    browser = APIClient(enforce_csrf_checks=True)
+    browser = ApiClient(enforce_csrf_checks=True)
     browser.force_login(User.objects.create_user("ann"))
 
     assert browser.get(ORDERS).status_code == 200

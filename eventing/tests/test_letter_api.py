@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from rest_framework.test import APIClient
 
 from eventing import audit, letter_jobs
 from eventing.models import Attempt, Delivery
 from eventing.subscriptions import Subscription
 from eventing.tests.bank.customers import everything_is_relayed, opens_account
 from eventing.tests.conftest import settled
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,11 +26,11 @@ SUBSCRIPTIONS = "/api/v1/subscriptions"
 
 
 @pytest.fixture
-def clerk() -> APIClient:
+def clerk() -> ApiClient:
     user = User.objects.create_user("clerk")
     codenames = ["view_delivery", "retry_delivery", "skip_delivery", "view_checkpoint", "pause_checkpoint"]
     user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    api = APIClient()
+    api = ApiClient()
     api.force_authenticate(user)
     return api
 
@@ -43,7 +43,7 @@ def noted() -> list[tuple[str, dict[str, Any]]]:
     return [(entry.user.get_username(), audit.told(entry)) for entry in LogEntry.objects.order_by("pk")]
 
 
-def listed(api: APIClient, address: str = LETTERS, **asked: Any) -> list[dict[str, Any]]:
+def listed(api: ApiClient, address: str = LETTERS, **asked: Any) -> list[dict[str, Any]]:
     answer = api.get(address, asked)
     assert answer.status_code == 200, answer.json()
     found: list[dict[str, Any]] = answer.json()["results"]
@@ -51,7 +51,7 @@ def listed(api: APIClient, address: str = LETTERS, **asked: Any) -> list[dict[st
 
 
 def test_groups_are_listed_with_what_they_keep_waiting(
-    clerk: APIClient, balances: Subscription, poison: Poison
+    clerk: ApiClient, balances: Subscription, poison: Poison
 ) -> None:
     assert listed(clerk, GROUPS) == []
     poison(3)
@@ -65,7 +65,7 @@ def test_groups_are_listed_with_what_they_keep_waiting(
     assert clerk.get(f"{GROUPS}/{group['signature']}").status_code == 404
 
 
-def test_letters_are_listed_by_what_fits(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_letters_are_listed_by_what_fits(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(3)
     found = listed(clerk)
     assert [letter["id"] for letter in found] == dead()
@@ -87,7 +87,7 @@ def test_letters_are_listed_by_what_fits(clerk: APIClient, balances: Subscriptio
         assert (refusal.status_code, refusal.json()["errors"][0]["parameter"]) == (400, next(iter(asked)))
 
 
-def test_a_letter_tells_all_that_is_known_of_it(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_a_letter_tells_all_that_is_known_of_it(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(1)
     Attempt.objects.filter(number=2).delete()  # its worker died
     letter = clerk.get(f"{LETTERS}/{dead()[0]}").json()
@@ -102,7 +102,7 @@ def test_a_letter_tells_all_that_is_known_of_it(clerk: APIClient, balances: Subs
 
 
 def test_one_letter_is_retried_and_the_others_are_left(
-    clerk: APIClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
+    clerk: ApiClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
 ) -> None:
     poison(2)
     antidote()
@@ -118,7 +118,7 @@ def test_one_letter_is_retried_and_the_others_are_left(
 
 
 def test_a_sequence_is_retried(
-    clerk: APIClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
+    clerk: ApiClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
 ) -> None:
     (account,) = poison(1)
     antidote()
@@ -130,7 +130,7 @@ def test_a_sequence_is_retried(
     assert clerk.post(f"{LETTERS}/{letter}/retry-sequence").status_code == 409
 
 
-def test_what_waits_behind_another_is_no_letter_to_be_retried_or_skipped(clerk: APIClient, poison: Poison) -> None:
+def test_what_waits_behind_another_is_no_letter_to_be_retried_or_skipped(clerk: ApiClient, poison: Poison) -> None:
     poison(1)
     behind = Delivery.objects.get(state="waiting").pk
     assert clerk.post(f"{LETTERS}/{behind}/retry").status_code == 409
@@ -138,7 +138,7 @@ def test_what_waits_behind_another_is_no_letter_to_be_retried_or_skipped(clerk: 
     assert not LogEntry.objects.exists()
 
 
-def test_a_letter_is_skipped_for_a_reason(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_a_letter_is_skipped_for_a_reason(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(1)
     (letter,) = dead()
     for body in ({}, {"reason": ""}, {"reason": " "}, {"reason": "x" * 1_001}, {"reason": "x", "why": "y"}):
@@ -150,7 +150,7 @@ def test_a_letter_is_skipped_for_a_reason(clerk: APIClient, balances: Subscripti
     assert noted()[0][1]["reason"] == "Paid by mistake"
 
 
-def test_all_that_fit_are_skipped_for_a_reason(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_all_that_fit_are_skipped_for_a_reason(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(3)
     first, *others = dead()
     said = {"ids": others, "reason": "Paid by mistake"}
@@ -171,7 +171,7 @@ def test_all_that_fit_are_skipped_for_a_reason(clerk: APIClient, balances: Subsc
     assert clerk.post(f"{LETTERS}/skip", said).status_code == 409
 
 
-def test_nobody_means_all_letters_by_saying_nothing(clerk: APIClient, poison: Poison) -> None:
+def test_nobody_means_all_letters_by_saying_nothing(clerk: ApiClient, poison: Poison) -> None:
     poison(1)
     for address, body in ((f"{LETTERS}/skip", {"reason": "x"}), (JOBS, {}), (JOBS, {"tolerance": 0.5})):
         answer = clerk.post(address, body)
@@ -195,12 +195,12 @@ def test_nobody_means_all_letters_by_saying_nothing(clerk: APIClient, poison: Po
         {"state": "dead", "gradually": True},
     ],
 )
-def test_a_job_that_cant_be_meant_is_refused(clerk: APIClient, said: dict[str, Any]) -> None:
+def test_a_job_that_cant_be_meant_is_refused(clerk: ApiClient, said: dict[str, Any]) -> None:
     assert clerk.post(JOBS, said).status_code == 400
 
 
 def test_a_group_is_retried_gradually(
-    clerk: APIClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
+    clerk: ApiClient, balances: Subscription, poison: Poison, antidote: Callable[[], None]
 ) -> None:
     poison(8)
     antidote()
@@ -228,7 +228,7 @@ def test_a_group_is_retried_gradually(
     assert (who, told["act"], told["letters"]) == ("clerk", "began to retry", 8)
 
 
-def test_a_job_stops_by_itself_and_says_why(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_a_job_stops_by_itself_and_says_why(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(3)
     address = clerk.post(JOBS, {"subscription": balances.name, "tolerance": 0.5})["Location"]
     settled(balances)
@@ -240,7 +240,7 @@ def test_a_job_stops_by_itself_and_says_why(clerk: APIClient, balances: Subscrip
     assert failed["letter"] == dead()[0]
 
 
-def test_a_job_is_cancelled_once(clerk: APIClient, balances: Subscription, poison: Poison) -> None:
+def test_a_job_is_cancelled_once(clerk: ApiClient, balances: Subscription, poison: Poison) -> None:
     poison(2)
     address = clerk.post(JOBS, {"subscription": balances.name})["Location"]
     assert clerk.post(f"{address}/cancel").json()["state"] == "cancelled"
@@ -253,13 +253,13 @@ def test_a_job_is_cancelled_once(clerk: APIClient, balances: Subscription, poiso
 
 
 @pytest.mark.parametrize("act", ["retry", "retry-sequence", "skip"])
-def test_asking_for_an_act_by_get_does_nothing(clerk: APIClient, poison: Poison, act: str) -> None:
+def test_asking_for_an_act_by_get_does_nothing(clerk: ApiClient, poison: Poison, act: str) -> None:
     poison(1)
     assert clerk.get(f"{LETTERS}/{dead()[0]}/{act}").status_code in (403, 405)
     assert len(dead()) == 1
 
 
-def test_subscriptions_are_listed_paused_and_resumed(clerk: APIClient, balances: Subscription) -> None:
+def test_subscriptions_are_listed_paused_and_resumed(clerk: ApiClient, balances: Subscription) -> None:
     opens_account()
     everything_is_relayed()
     head = clerk.get(SUBSCRIPTIONS).json()["head"]

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from rest_framework.test import APIClient
 
 from eventing.models import StoredEvent
 from eventing.testing import settle
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ HEART = {
 
 
 @pytest.fixture
-def clerk() -> APIClient:
+def clerk() -> ApiClient:
     """Somebody who may change stock."""
     user = User.objects.create_user("clerk")
     user.user_permissions.add(Permission.objects.get(codename="change_stocklevel"))
@@ -28,18 +28,18 @@ def clerk() -> APIClient:
 
 
 @pytest.fixture
-def visitor() -> APIClient:
+def visitor() -> ApiClient:
     """Somebody who may not."""
     return signed_in(User.objects.create_user("visitor"))
 
 
-def signed_in(user: User) -> APIClient:
-    client = APIClient()
+def signed_in(user: User) -> ApiClient:
+    client = ApiClient()
     client.force_authenticate(user)
     return client
 
 
-def test_an_article_is_listed_and_units_of_it_are_received(clerk: APIClient, visitor: APIClient) -> None:
+def test_an_article_is_listed_and_units_of_it_are_received(clerk: ApiClient, visitor: ApiClient) -> None:
     listed = clerk.post(ITEMS, HEART)
     received = clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 12, "reference": "D-1"})
     at_once = visitor.get(listed["Location"])
@@ -55,7 +55,7 @@ def test_an_article_is_listed_and_units_of_it_are_received(clerk: APIClient, vis
     assert StoredEvent.objects.filter(actor="clerk").count() == 2
 
 
-def test_listing_an_article_again_changes_its_description_and_price(clerk: APIClient) -> None:
+def test_listing_an_article_again_changes_its_description_and_price(clerk: ApiClient) -> None:
     clerk.post(ITEMS, HEART)
     dearer = {**HEART, "list_price": {"amount": 295, "currency": "GBP"}}
     changed, unchanged = clerk.post(ITEMS, dearer), clerk.post(ITEMS, dearer)
@@ -64,7 +64,7 @@ def test_listing_an_article_again_changes_its_description_and_price(clerk: APICl
     assert (unchanged.status_code, unchanged.json()) == (200, {**dearer, "version": 2})
 
 
-def test_a_delivery_that_is_reported_twice_is_received_once_and_says_so(clerk: APIClient) -> None:
+def test_a_delivery_that_is_reported_twice_is_received_once_and_says_so(clerk: ApiClient) -> None:
     clerk.post(ITEMS, HEART)
     answers = [clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 12, "reference": "D-1"}).json() for _ in range(2)]
 
@@ -72,21 +72,21 @@ def test_a_delivery_that_is_reported_twice_is_received_once_and_says_so(clerk: A
     assert [answer["version"] for answer in answers] == [2, 2]
 
 
-def test_stock_of_an_article_that_is_not_listed_is_not_received(clerk: APIClient) -> None:
+def test_stock_of_an_article_that_is_not_listed_is_not_received(clerk: ApiClient) -> None:
     answer = clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 12})
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
     assert not StoredEvent.objects.exists()
 
 
-def test_changing_stock_takes_a_permission(visitor: APIClient) -> None:
+def test_changing_stock_takes_a_permission(visitor: ApiClient) -> None:
     for answer in (visitor.post(ITEMS, HEART), visitor.post(f"{ITEMS}/85123A/receive", {"quantity": 12})):
         assert (answer.status_code, answer.json()["code"]) == (403, "permission-denied")
         assert "inventory.change_stocklevel" in answer.json()["detail"]
     assert not StoredEvent.objects.exists()
 
 
-def test_articles_are_listed_by_sku_a_page_at_a_time(clerk: APIClient) -> None:
+def test_articles_are_listed_by_sku_a_page_at_a_time(clerk: ApiClient) -> None:
     skus = ["10002", "85123A", "C2 & co?", "Ü-1"]
     for sku in reversed(skus):
         location = clerk.post(ITEMS, {**HEART, "sku": sku})["Location"]
@@ -121,7 +121,7 @@ def test_articles_are_listed_by_sku_a_page_at_a_time(clerk: APIClient) -> None:
     ],
 )
 def test_an_article_with_a_bad_field_is_refused_with_a_pointer_to_it(
-    clerk: APIClient, changes: dict[str, Any], pointer: str
+    clerk: ApiClient, changes: dict[str, Any], pointer: str
 ) -> None:
     answer = clerk.post(ITEMS, {**HEART, **changes})
 
@@ -146,7 +146,7 @@ def test_an_article_with_a_bad_field_is_refused_with_a_pointer_to_it(
     ],
 )
 def test_a_delivery_with_a_bad_field_is_refused_with_a_pointer_to_it(
-    clerk: APIClient, changes: dict[str, Any], pointer: str
+    clerk: ApiClient, changes: dict[str, Any], pointer: str
 ) -> None:
     clerk.post(ITEMS, HEART)
     answer = clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 12, **changes})
@@ -157,14 +157,14 @@ def test_a_delivery_with_a_bad_field_is_refused_with_a_pointer_to_it(
 
 
 @pytest.mark.parametrize("sku", ["unknown", "%00", "%20", "x" * 65, "%E2%80%AE", "a%2Fb"])
-def test_what_is_no_article_is_not_found(visitor: APIClient, sku: str) -> None:
+def test_what_is_no_article_is_not_found(visitor: ApiClient, sku: str) -> None:
     answer = visitor.get(f"{ITEMS}/{sku}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
 @pytest.mark.parametrize("parameters", [{"colour": "red"}, {"limit": "0"}, {"limit": "201"}, {"cursor": "cD0lMDA="}])
-def test_query_parameters_that_can_not_be_accepted_are_named(visitor: APIClient, parameters: dict[str, str]) -> None:
+def test_query_parameters_that_can_not_be_accepted_are_named(visitor: ApiClient, parameters: dict[str, str]) -> None:
     answer = visitor.get(ITEMS, parameters)
 
     assert answer.status_code == 400

@@ -8,7 +8,6 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from pytest_django import DjangoAssertNumQueries
-from rest_framework.test import APIClient
 from uuid_utils.compat import uuid7
 
 from eventing import audit
@@ -19,6 +18,8 @@ from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from orders.models import OrderLine, OrderSummary
 from shipping.commands import DispatchShipment, shipment_of
+from tests.articles import on_sale
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -33,34 +34,39 @@ LANTERN = {"sku": "71053", "quantity": 2, "unit_price": {"amount": 339, "currenc
 ORDER = {"reference": "PO-17", "lines": [HEART, LANTERN]}
 
 
-def as_user(name: str, *permissions: str) -> APIClient:
+@pytest.fixture(autouse=True)
+def articles() -> None:
+    on_sale({"85123A": 255, "71053": 339})
+
+
+def as_user(name: str, *permissions: str) -> ApiClient:
     user = User.objects.create_user(name)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = APIClient()
+    client = ApiClient()
     client.force_authenticate(User.objects.get(pk=user.pk))
     return client
 
 
 @pytest.fixture
-def ann() -> APIClient:
+def ann() -> ApiClient:
     return as_user("ann")
 
 
 @pytest.fixture
-def ben() -> APIClient:
+def ben() -> ApiClient:
     return as_user("ben")
 
 
 @pytest.fixture
-def service() -> APIClient:
+def service() -> ApiClient:
     return as_user("shop", "add_ordersummary", "view_ordersummary", "cancel_order")
 
 
-def place(client: APIClient, **changes: Any) -> Any:
+def place(client: ApiClient, **changes: Any) -> Any:
     return client.post("/api/v1/orders", {**ORDER, **changes})
 
 
-def test_a_placed_order_is_answered_with_all_that_is_known_of_it(ann: APIClient) -> None:
+def test_a_placed_order_is_answered_with_all_that_is_known_of_it(ann: ApiClient) -> None:
     answer = place(ann)
 
     order = answer.json()
@@ -76,7 +82,7 @@ def test_a_placed_order_is_answered_with_all_that_is_known_of_it(ann: APIClient)
     ]
 
 
-def test_who_placed_an_order_and_in_which_trace_is_recorded(ann: APIClient) -> None:
+def test_who_placed_an_order_and_in_which_trace_is_recorded(ann: ApiClient) -> None:
     traceparent = f"00-{TRACE}-00f067aa0ba902b7-01"
     ann.post("/api/v1/orders", ORDER, headers={"traceparent": traceparent})
 
@@ -85,12 +91,12 @@ def test_who_placed_an_order_and_in_which_trace_is_recorded(ann: APIClient) -> N
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{'0' * 32}-00f067aa0ba902b7-01", f"ff-{TRACE}-1-01"])
-def test_a_trace_that_is_none_is_left_out(ann: APIClient, traceparent: str) -> None:
+def test_a_trace_that_is_none_is_left_out(ann: ApiClient, traceparent: str) -> None:
     assert ann.post("/api/v1/orders", ORDER, headers={"traceparent": traceparent}).status_code == 201
     assert StoredEvent.objects.get().traceparent == ""
 
 
-def test_an_order_can_be_read_at_once_and_reads_the_same_when_the_read_models_have_it(ann: APIClient) -> None:
+def test_an_order_can_be_read_at_once_and_reads_the_same_when_the_read_models_have_it(ann: ApiClient) -> None:
     placed = place(ann)
     at_once = ann.get(placed["Location"])
     settle()
@@ -103,7 +109,7 @@ def test_an_order_can_be_read_at_once_and_reads_the_same_when_the_read_models_ha
     assert later["ETag"] == f'"{later.json()["version"]}"'
 
 
-def test_an_order_whose_lines_are_not_in_the_read_model_yet_is_read_with_its_lines(ann: APIClient) -> None:
+def test_an_order_whose_lines_are_not_in_the_read_model_yet_is_read_with_its_lines(ann: ApiClient) -> None:
     placed = place(ann)
     settle()
     OrderLine.objects.all().delete()
@@ -112,7 +118,7 @@ def test_an_order_whose_lines_are_not_in_the_read_model_yet_is_read_with_its_lin
 
 
 def test_reading_an_order_takes_as_many_queries_for_many_lines_as_for_few(
-    ann: APIClient, django_assert_num_queries: DjangoAssertNumQueries
+    ann: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     locations = [place(ann, lines=[HEART] * count)["Location"] for count in (1, 50)]
     settle()
@@ -122,7 +128,7 @@ def test_reading_an_order_takes_as_many_queries_for_many_lines_as_for_few(
             ann.get(location)
 
 
-def test_an_order_that_has_not_changed_is_not_sent_again(ann: APIClient) -> None:
+def test_an_order_that_has_not_changed_is_not_sent_again(ann: ApiClient) -> None:
     location = place(ann)["Location"]
 
     for known in ('"1"', 'W/"1"', '"7", "1"', "*"):
@@ -132,7 +138,7 @@ def test_an_order_that_has_not_changed_is_not_sent_again(ann: APIClient) -> None
     assert ann.get(location, headers={"If-None-Match": '"2"'}).status_code == 200
 
 
-def test_an_order_with_its_own_id_is_placed_once_and_answered_the_same(ann: APIClient) -> None:
+def test_an_order_with_its_own_id_is_placed_once_and_answered_the_same(ann: ApiClient) -> None:
     order_id = str(uuid4())
     first = place(ann, order_id=order_id)
     ann.post(f"/api/v1/orders/{order_id}/cancel", {"reason": "Changed my mind"})
@@ -144,7 +150,7 @@ def test_an_order_with_its_own_id_is_placed_once_and_answered_the_same(ann: APIC
     assert StoredEvent.objects.count() == 2
 
 
-def test_an_order_id_with_other_contents_is_rejected(ann: APIClient, ben: APIClient) -> None:
+def test_an_order_id_with_other_contents_is_rejected(ann: ApiClient, ben: ApiClient) -> None:
     order_id = str(uuid4())
     place(ann, order_id=order_id)
 
@@ -154,7 +160,7 @@ def test_an_order_id_with_other_contents_is_rejected(ann: APIClient, ben: APICli
     assert StoredEvent.objects.count() == 1
 
 
-def test_an_order_that_is_placed_can_be_cancelled_and_says_why(ann: APIClient) -> None:
+def test_an_order_that_is_placed_can_be_cancelled_and_says_why(ann: ApiClient) -> None:
     location = place(ann)["Location"]
     cancelled = ann.post(f"{location}/cancel", {"reason": "Changed my mind"})
     again = ann.post(f"{location}/cancel", {"reason": "Really"})
@@ -165,7 +171,7 @@ def test_an_order_that_is_placed_can_be_cancelled_and_says_why(ann: APIClient) -
     assert again.content == cancelled.content
 
 
-def test_an_order_that_is_confirmed_can_not_be_cancelled(ann: APIClient) -> None:
+def test_an_order_that_is_confirmed_can_not_be_cancelled(ann: ApiClient) -> None:
     as_user("clerk", "change_stocklevel").post(
         "/api/v1/inventory/items", {"sku": "85123A", "description": "Heart", "list_price": HEART["unit_price"]}
     )
@@ -178,7 +184,7 @@ def test_an_order_that_is_confirmed_can_not_be_cancelled(ann: APIClient) -> None
     assert answer.json()["detail"].startswith("An order that is ")
 
 
-def test_customers_see_and_cancel_only_their_own_orders(ann: APIClient, ben: APIClient) -> None:
+def test_customers_see_and_cancel_only_their_own_orders(ann: ApiClient, ben: ApiClient) -> None:
     location = place(ann)["Location"]
     settle()
 
@@ -189,14 +195,14 @@ def test_customers_see_and_cancel_only_their_own_orders(ann: APIClient, ben: API
     assert ann.get(location).status_code == 200
 
 
-def test_a_user_is_always_the_same_customer(ann: APIClient, ben: APIClient) -> None:
+def test_a_user_is_always_the_same_customer(ann: ApiClient, ben: ApiClient) -> None:
     mine, again, others = (place(client).json()["customer_id"] for client in (ann, ann, ben))
 
     assert mine == again != others
     assert place(ann, customer_id=mine).status_code == 201
 
 
-def test_customers_place_no_orders_for_others(ann: APIClient) -> None:
+def test_customers_place_no_orders_for_others(ann: ApiClient) -> None:
     for customer in (str(uuid4()), None):
         answer = place(ann, customer_id=customer)
         assert (answer.status_code, answer.json()["code"]) == (403, "permission-denied")
@@ -204,7 +210,7 @@ def test_customers_place_no_orders_for_others(ann: APIClient) -> None:
     assert not StoredEvent.objects.exists()
 
 
-def test_a_service_places_orders_for_customers_and_guests(service: APIClient) -> None:
+def test_a_service_places_orders_for_customers_and_guests(service: ApiClient) -> None:
     customer = str(uuid4())
 
     assert place(service, customer_id=customer).json()["customer_id"] == customer
@@ -212,7 +218,7 @@ def test_a_service_places_orders_for_customers_and_guests(service: APIClient) ->
     assert place(service).json()["customer_id"] is None
 
 
-def test_who_may_see_all_orders_may_not_therefore_cancel_them(ann: APIClient) -> None:
+def test_who_may_see_all_orders_may_not_therefore_cancel_them(ann: ApiClient) -> None:
     location = place(ann)["Location"]
     viewer = as_user("viewer", "view_ordersummary")
 
@@ -221,7 +227,7 @@ def test_who_may_see_all_orders_may_not_therefore_cancel_them(ann: APIClient) ->
     assert (refused.status_code, refused.json()["code"]) == (403, "permission-denied")
 
 
-def test_orders_are_listed_newest_first_a_page_at_a_time_without_gap_or_repeat(service: APIClient) -> None:
+def test_orders_are_listed_newest_first_a_page_at_a_time_without_gap_or_repeat(service: ApiClient) -> None:
     placed = [place(service).json()["order_id"] for _ in range(5)]
     settle()
 
@@ -237,7 +243,7 @@ def test_orders_are_listed_newest_first_a_page_at_a_time_without_gap_or_repeat(s
     assert [order["order_id"] for order in back["results"]] == placed[::-1][2:4]
 
 
-def test_orders_are_found_by_state_customer_and_reference(service: APIClient) -> None:
+def test_orders_are_found_by_state_customer_and_reference(service: ApiClient) -> None:
     customer = str(uuid4())
     first = place(service, reference="PO-1", customer_id=customer).json()["order_id"]
     second = place(service, reference="PO-2").json()["order_id"]
@@ -254,7 +260,7 @@ def test_orders_are_found_by_state_customer_and_reference(service: APIClient) ->
 
 
 def test_a_list_of_orders_takes_as_many_queries_for_many_as_for_few(
-    service: APIClient, django_assert_num_queries: DjangoAssertNumQueries
+    service: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for _ in range(5):
         place(service)
@@ -283,7 +289,7 @@ def test_a_list_of_orders_takes_as_many_queries_for_many_as_for_few(
     ],
 )
 def test_query_parameters_that_can_not_be_accepted_are_named(
-    ann: APIClient, parameters: dict[str, str], named: str
+    ann: ApiClient, parameters: dict[str, str], named: str
 ) -> None:
     answer = ann.get("/api/v1/orders", parameters)
 
@@ -340,16 +346,11 @@ LARGEST = 2**53 - 1
         (price("255"), "#/lines/0/unit_price/amount"),
         (price(False), "#/lines/0/unit_price/amount"),
         (price(LARGEST + 1), "#/lines/0/unit_price/amount"),
-        (price(LARGEST), "#/lines"),
         (price(255, "gbp"), "#/lines/0/unit_price/currency"),
         (price(255, "QQQ"), "#/lines/0/unit_price/currency"),
         (price(255, "XAU"), "#/lines/0/unit_price/currency"),
         (price(255, 826), "#/lines/0/unit_price/currency"),
         (price(255, None), "#/lines/0/unit_price/currency"),
-        (
-            {"lines": [HEART, {**HEART, "unit_price": {"amount": 1, "currency": "EUR"}}]},
-            "#/lines/1/unit_price/currency",
-        ),
         ({"order_id": "17"}, "#/order_id"),
         ({"order_id": 17}, "#/order_id"),
         ({"order_id": "0197a0000000700080000000000000001"}, "#/order_id"),
@@ -366,7 +367,7 @@ LARGEST = 2**53 - 1
     ],
 )
 def test_an_order_with_a_bad_field_is_refused_with_a_pointer_to_it_and_nothing_is_stored(
-    ann: APIClient, changes: dict[str, Any], pointer: str
+    ann: ApiClient, changes: dict[str, Any], pointer: str
 ) -> None:
     answer = ann.post("/api/v1/orders", json.dumps({**ORDER, **changes}), content_type="application/json")
 
@@ -376,21 +377,21 @@ def test_an_order_with_a_bad_field_is_refused_with_a_pointer_to_it_and_nothing_i
 
 
 @pytest.mark.parametrize("body", ["null", "[]", "17", '"order"', "{}", ""])
-def test_a_body_that_is_no_order_is_refused(ann: APIClient, body: str) -> None:
+def test_a_body_that_is_no_order_is_refused(ann: ApiClient, body: str) -> None:
     answer = ann.post("/api/v1/orders", body, content_type="application/json")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
     assert not StoredEvent.objects.exists()
 
 
-def test_every_bad_field_is_pointed_to(ann: APIClient) -> None:
+def test_every_bad_field_is_pointed_to(ann: ApiClient) -> None:
     answer = place(ann, reference=17, lines=[{**HEART, "quantity": 0}, {**HEART, "sku": ""}], colour="red")
 
     pointers = {error["pointer"] for error in answer.json()["errors"]}
     assert pointers == {"#/reference", "#/lines/0/quantity", "#/lines/1/sku", "#/colour"}
 
 
-def test_of_very_many_bad_fields_the_first_are_listed(ann: APIClient) -> None:
+def test_of_very_many_bad_fields_the_first_are_listed(ann: ApiClient) -> None:
     answer = place(ann, lines=[{}] * 5000)
 
     assert len(answer.json()["errors"]) == 100
@@ -398,7 +399,7 @@ def test_of_very_many_bad_fields_the_first_are_listed(ann: APIClient) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "No\0", 17, None, ["No"]])
-def test_an_order_is_not_cancelled_without_a_proper_reason(ann: APIClient, reason: Any) -> None:
+def test_an_order_is_not_cancelled_without_a_proper_reason(ann: ApiClient, reason: Any) -> None:
     location = place(ann)["Location"]
     answer = ann.post(f"{location}/cancel", {"reason": reason})
 
@@ -407,13 +408,13 @@ def test_an_order_is_not_cancelled_without_a_proper_reason(ann: APIClient, reaso
     assert StoredEvent.objects.count() == 1
 
 
-def test_what_is_no_order_is_not_found(ann: APIClient) -> None:
+def test_what_is_no_order_is_not_found(ann: ApiClient) -> None:
     for order in (uuid7(), UUID(int=0), "17", "..", "%00"):
         assert ann.get(f"/api/v1/orders/{order}").status_code == 404
         assert ann.post(f"/api/v1/orders/{order}/cancel", {"reason": "Test"}).status_code == 404
 
 
-def test_an_order_of_the_most_lines_is_placed(ann: APIClient) -> None:
+def test_an_order_of_the_most_lines_is_placed(ann: ApiClient) -> None:
     answer = place(ann, lines=[HEART] * 5000)
 
     assert answer.json()["total"] == {"amount": 5000 * 6 * 255, "currency": "GBP"}
@@ -430,7 +431,7 @@ CONTACT = {
 }
 
 
-def test_an_order_says_who_bought_it_and_where_it_goes(ann: APIClient) -> None:
+def test_an_order_says_who_bought_it_and_where_it_goes(ann: ApiClient) -> None:
     placed = place(ann, contact=CONTACT)
     assert (placed.status_code, placed.json()["contact"]) == (201, CONTACT)
     settle()
@@ -440,13 +441,13 @@ def test_an_order_says_who_bought_it_and_where_it_goes(ann: APIClient) -> None:
     assert "Lovelace" not in str(StoredEvent.objects.get(type="orders.order_placed").data)
 
 
-def test_nobody_else_sees_who_bought_it(ann: APIClient, ben: APIClient) -> None:
+def test_nobody_else_sees_who_bought_it(ann: ApiClient, ben: ApiClient) -> None:
     placed = place(ann, contact=CONTACT)
     assert ben.get(placed["Location"]).status_code == 404
     assert ben.get(f"{placed['Location']}/history").status_code == 404
 
 
-def test_who_looks_after_orders_sees_their_buyers_only_with_the_permission(ann: APIClient) -> None:
+def test_who_looks_after_orders_sees_their_buyers_only_with_the_permission(ann: ApiClient) -> None:
     clerk = as_user("clerk", "view_ordersummary", "cancel_order")
     officer = as_user("officer", "view_ordersummary", "view_personal_data")
     order = place(ann, contact=CONTACT)["Location"]
@@ -462,13 +463,13 @@ def test_who_looks_after_orders_sees_their_buyers_only_with_the_permission(ann: 
     assert clerk.post(f"{place(ann, contact=CONTACT)['Location']}/cancel", {"reason": "x"}).json()["contact"] is None
 
 
-def test_who_places_an_order_for_somebody_is_answered_with_the_contact_that_they_gave(service: APIClient) -> None:
+def test_who_places_an_order_for_somebody_is_answered_with_the_contact_that_they_gave(service: ApiClient) -> None:
     placed = place(service, contact=CONTACT, customer_id=str(uuid4()))
     assert placed.json()["contact"] == CONTACT
     assert service.get(placed["Location"]).json()["contact"] is None
 
 
-def test_cancelling_somebody_elses_order_is_written_down_once(ann: APIClient) -> None:
+def test_cancelling_somebody_elses_order_is_written_down_once(ann: ApiClient) -> None:
     clerk = as_user("clerk", "view_ordersummary", "cancel_order")
     mine, others = place(ann)["Location"], place(ann)["Location"]
     ann.post(f"{mine}/cancel", {"reason": "Changed my mind"})
@@ -480,7 +481,7 @@ def test_cancelling_somebody_elses_order_is_written_down_once(ann: APIClient) ->
     assert audit.told(entry) == {"act": "cancelled", "reason": "She rang us up"}
 
 
-def test_a_contact_needs_no_more_than_a_name(ann: APIClient) -> None:
+def test_a_contact_needs_no_more_than_a_name(ann: ApiClient) -> None:
     contact = place(ann, contact={"name": "Ada"}).json()["contact"]
     assert contact == {**dict.fromkeys(CONTACT, ""), "name": "Ada"}
     assert place(ann, contact=None).json()["contact"] is None
@@ -507,7 +508,7 @@ def test_a_contact_needs_no_more_than_a_name(ann: APIClient) -> None:
     ],
 )
 def test_a_contact_that_cant_be_one_is_pointed_out_and_nothing_is_stored(
-    ann: APIClient, changes: dict[str, Any], pointer: str
+    ann: ApiClient, changes: dict[str, Any], pointer: str
 ) -> None:
     answer = place(ann, contact={**CONTACT, **changes})
     assert (answer.status_code, [each["pointer"] for each in answer.json()["errors"]]) == (400, [pointer])
@@ -515,15 +516,16 @@ def test_a_contact_that_cant_be_one_is_pointed_out_and_nothing_is_stored(
 
 
 @pytest.fixture
-def clerk() -> APIClient:
+def clerk() -> ApiClient:
     return as_user("clerk", "view_ordersummary", "return_items")
 
 
-def ship(client: APIClient) -> str:
+def ship(client: ApiClient) -> str:
     """An order that has left the house. Returns where it is."""
     for item in (HEART, LANTERN):
         sku = str(item["sku"])
-        dispatch(ListStockItem(sku=sku, description="", list_price=Money(minor=1, currency="GBP")))
+        price = Money(minor=item["unit_price"]["amount"], currency="GBP")  # type: ignore[index] # it's of many kinds
+        dispatch(ListStockItem(sku=sku, description="", list_price=price))
         dispatch(ReceiveStock(sku=sku, quantity=10))
     location: str = place(client)["Location"]
     settle()
@@ -532,12 +534,12 @@ def ship(client: APIClient) -> str:
     return location
 
 
-def take_back(client: APIClient, location: str, *lines: tuple[int, int], **more: Any) -> Any:
+def take_back(client: ApiClient, location: str, *lines: tuple[int, int], **more: Any) -> Any:
     asked = [{"line": line, "quantity": quantity} for line, quantity in lines]
     return client.post(f"{location}/returns", {"lines": asked, "reason": "Too many", **more})
 
 
-def test_goods_that_came_back_are_registered_and_shown_with_the_order(ann: APIClient, clerk: APIClient) -> None:
+def test_goods_that_came_back_are_registered_and_shown_with_the_order(ann: ApiClient, clerk: ApiClient) -> None:
     location = ship(ann)
     version = ann.get(location).json()["version"]
 
@@ -567,7 +569,7 @@ def test_goods_that_came_back_are_registered_and_shown_with_the_order(ann: APICl
     assert "orders.items_returned" in {each["type"] for each in ann.get(f"{location}/history").json()["results"]}
 
 
-def test_the_same_return_sent_again_is_answered_again(ann: APIClient, clerk: APIClient) -> None:
+def test_the_same_return_sent_again_is_answered_again(ann: ApiClient, clerk: ApiClient) -> None:
     location, name = ship(ann), str(uuid4())
     first = take_back(clerk, location, (1, 1), return_id=name)
     take_back(clerk, location, (1, 1))
@@ -577,13 +579,13 @@ def test_the_same_return_sent_again_is_answered_again(ann: APIClient, clerk: API
     assert (refused.status_code, refused.json()["code"]) == (409, "rejected")
 
 
-def test_more_than_was_shipped_does_not_come_back(ann: APIClient, clerk: APIClient) -> None:
+def test_more_than_was_shipped_does_not_come_back(ann: ApiClient, clerk: ApiClient) -> None:
     refused = take_back(clerk, ship(ann), (1, 7))
     assert refused.status_code == 409
     assert "of which 0 have come back: 7 more can't" in refused.json()["detail"]
 
 
-def test_customers_do_not_register_that_their_goods_came_back(ann: APIClient, ben: APIClient) -> None:
+def test_customers_do_not_register_that_their_goods_came_back(ann: ApiClient, ben: ApiClient) -> None:
     location = place(ann)["Location"]
     refused = take_back(ann, location, (1, 1))
     assert refused.status_code == 403
@@ -603,6 +605,6 @@ def test_customers_do_not_register_that_their_goods_came_back(ann: APIClient, be
         {"lines": [{"line": 1, "quantity": 1}], "reason": "x", "return_id": 7},
     ],
 )
-def test_a_return_that_makes_no_sense_is_refused(ann: APIClient, clerk: APIClient, body: Any) -> None:
+def test_a_return_that_makes_no_sense_is_refused(ann: ApiClient, clerk: ApiClient, body: Any) -> None:
     answer = clerk.post(f"{place(ann)['Location']}/returns", body)
     assert answer.status_code == 400

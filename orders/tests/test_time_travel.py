@@ -11,7 +11,6 @@ import pytest
 from django.db import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rest_framework.test import APIClient
 
 from eventing import store
 from eventing.advance import advance
@@ -28,6 +27,8 @@ from orders.commands import CancelOrder, ConfirmOrder, MarkOrderDelivered, MarkO
 from orders.events import Line
 from orders.models import OrderLine, OrderSummary
 from orders.tests.test_api import ORDER, as_user, place
+from tests.articles import on_sale
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
 
@@ -35,12 +36,13 @@ ORDERS = [UUID(int=number) for number in range(1, 4)]
 
 
 @pytest.fixture
-def ann() -> APIClient:
+def ann() -> ApiClient:
+    on_sale({"85123A": 255, "71053": 339})
     return as_user("ann")
 
 
 @pytest.fixture
-def cancelled(ann: APIClient) -> str:
+def cancelled(ann: ApiClient) -> str:
     """The address of an order of Ann's that was placed and cancelled."""
     location: str = place(ann)["Location"]
     ann.post(f"{location}/cancel", {"reason": "Changed my mind"})
@@ -51,7 +53,7 @@ def recorded_at(location: str, version: int) -> datetime:
     return next(store.read(Stream("order", location.rpartition("/")[2]), start=version)).recorded_at
 
 
-def test_an_order_at_a_version(ann: APIClient, cancelled: str) -> None:
+def test_an_order_at_a_version(ann: ApiClient, cancelled: str) -> None:
     now, then = ann.get(cancelled), ann.get(cancelled, {"version": 1})
     assert (now.json()["status"], now["ETag"]) == ("cancelled", '"2"')
     assert (then.json()["status"], then["ETag"]) == ("placed", '"1"')
@@ -60,7 +62,7 @@ def test_an_order_at_a_version(ann: APIClient, cancelled: str) -> None:
     assert ann.get(cancelled, {"version": 2}).json() == now.json()
 
 
-def test_an_order_at_a_time(ann: APIClient, cancelled: str) -> None:
+def test_an_order_at_a_time(ann: ApiClient, cancelled: str) -> None:
     second = recorded_at(cancelled, 2)
     assert ann.get(cancelled, {"at": second.isoformat()}).json()["status"] == "cancelled"
     just_before = second - timedelta(microseconds=1)
@@ -68,14 +70,14 @@ def test_an_order_at_a_time(ann: APIClient, cancelled: str) -> None:
     assert ann.get(cancelled, {"at": "2999-01-01T00:00:00Z"}).json()["status"] == "cancelled"
 
 
-def test_the_past_has_entity_tags_too(ann: APIClient, cancelled: str) -> None:
+def test_the_past_has_entity_tags_too(ann: ApiClient, cancelled: str) -> None:
     assert ann.get(cancelled, {"version": 1}, headers={"If-None-Match": '"1"'}).status_code == 304
     assert ann.get(cancelled, {"version": 1}, headers={"If-None-Match": '"2"'}).status_code == 200
 
 
 @pytest.mark.parametrize("then", [{"version": 3}, {"at": "2011-12-09T12:50:00Z"}, {"at": "0001-01-01T00:00:00Z"}])
 def test_before_it_was_placed_and_at_versions_to_come_there_is_no_order(
-    ann: APIClient, cancelled: str, then: dict[str, Any]
+    ann: ApiClient, cancelled: str, then: dict[str, Any]
 ) -> None:
     answer = ann.get(cancelled, then)
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
@@ -95,7 +97,7 @@ def test_before_it_was_placed_and_at_versions_to_come_there_is_no_order(
     ],
 )
 def test_what_isnt_a_version_or_a_time_is_refused(
-    ann: APIClient, cancelled: str, asked: dict[str, Any], parameter: str
+    ann: ApiClient, cancelled: str, asked: dict[str, Any], parameter: str
 ) -> None:
     answer = ann.get(cancelled, asked)
     assert answer.status_code == 400
@@ -109,7 +111,7 @@ def test_the_past_of_an_order_is_as_private_as_its_present(cancelled: str) -> No
     assert as_user("clerk", "view_ordersummary").get(f"{cancelled}/history").status_code == 200
 
 
-def test_the_history_tells_what_happened_when_and_by_whom(ann: APIClient, cancelled: str) -> None:
+def test_the_history_tells_what_happened_when_and_by_whom(ann: ApiClient, cancelled: str) -> None:
     settle()
     placed, was_cancelled = ann.get(f"{cancelled}/history").json()["results"]
     assert (placed["version"], placed["type"], placed["actor"]) == (1, "orders.order_placed", "ann")
@@ -119,7 +121,7 @@ def test_the_history_tells_what_happened_when_and_by_whom(ann: APIClient, cancel
     assert placed["position"] < was_cancelled["position"]
 
 
-def test_the_history_knows_the_difference_between_happening_and_being_recorded(ann: APIClient) -> None:
+def test_the_history_knows_the_difference_between_happening_and_being_recorded(ann: ApiClient) -> None:
     happened = datetime(2011, 12, 9, 12, 50, tzinfo=UTC)
     with acting(actor="import", occurred_at=happened):
         dispatch(PlaceOrder(order_id=ORDERS[0], customer_id=None, lines=LINES, reference="", payment_method="tok_visa"))
@@ -130,7 +132,7 @@ def test_the_history_knows_the_difference_between_happening_and_being_recorded(a
     assert placed["position"] is None  # not relayed yet
 
 
-def test_the_history_comes_in_pages(ann: APIClient, cancelled: str) -> None:
+def test_the_history_comes_in_pages(ann: ApiClient, cancelled: str) -> None:
     first = ann.get(f"{cancelled}/history", {"limit": 1}).json()
     second = ann.get(first["next"]).json()
     assert [each["version"] for each in first["results"] + second["results"]] == [1, 2]
@@ -217,6 +219,6 @@ def as_projected(summary: OrderSummary) -> dict[str, Any]:
     }
 
 
-def as_listed(clerk: APIClient, summary: OrderSummary) -> Any:
+def as_listed(clerk: ApiClient, summary: OrderSummary) -> Any:
     """The order as the API reads it from the read models, as far as they have come."""
     return clerk.get(f"/api/v1/orders/{summary.order_id}").json()
