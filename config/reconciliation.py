@@ -37,10 +37,10 @@ QUESTIONS: dict[str, LiteralString] = {
     "every saga has ended": """
         SELECT saga, key, state FROM eventing_saga WHERE state NOT IN ('COMPLETED', 'COMPENSATED')
     """,
-    # A live order was paid exactly once and in full, and what came back of it was given back; a cancelled one was not
-    # paid at all, or given back in full.
+    # A live order was paid exactly once and in full, and what came back of it was given back, and what somebody gave
+    # back of their own accord; a cancelled one was not paid at all, or given back in full.
     "orders agree with the gateway's ledger": """
-        SELECT order_id, orders.status, orders.total_minor, orders.refunded_minor, taken, given
+        SELECT order_id, orders.status, orders.total_minor, orders.refunded_minor, goodwill, taken, given
         FROM orders_ordersummary orders LEFT JOIN payments_paymentsummary payment USING (order_id)
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(amount_minor) FILTER (WHERE kind = 'charge'), 0) AS taken,
@@ -50,8 +50,13 @@ QUESTIONS: dict[str, LiteralString] = {
                 entry.key = payment_id::text OR kind = 'refund' AND entry.charge = payment.charge_reference
             )
         ) ledger
-        WHERE taken - given
-            <> CASE orders.status WHEN 'cancelled' THEN 0 ELSE orders.total_minor - orders.refunded_minor END
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum((data #>> '{amount,minor}')::bigint), 0) AS goodwill FROM eventing_event
+            WHERE category = 'payment' AND stream_id = payment_id::text
+                AND type = 'payments.refund_requested' AND data ->> 'reason' <> ''
+        ) given_away
+        WHERE taken - given <> CASE orders.status
+                WHEN 'cancelled' THEN 0 ELSE orders.total_minor - orders.refunded_minor - goodwill END
             OR taken NOT IN (0, orders.total_minor)
     """,
     "the gateway has taken nothing that no payment asked for": """
@@ -76,8 +81,12 @@ QUESTIONS: dict[str, LiteralString] = {
     "what came back was paid back, once": """
         SELECT order_id, returned.return_id, returned.refund_minor, refund.amount_minor
         FROM (SELECT * FROM orders_return WHERE refund_minor <> 0) returned
-        FULL JOIN (SELECT *, refund_id AS return_id FROM payments_refund WHERE refund_id IS NOT NULL) refund
-            USING (order_id, return_id)
+        FULL JOIN (
+            SELECT *, refund_id AS return_id FROM payments_refund WHERE refund_id IS NOT NULL AND refund_id NOT IN (
+                SELECT (data ->> 'refund_id')::uuid FROM eventing_event
+                WHERE type = 'payments.refund_requested' AND data ->> 'reason' <> '' AND data ->> 'refund_id' <> ''
+            )
+        ) refund USING (order_id, return_id)
         WHERE returned.refund_minor IS DISTINCT FROM refund.amount_minor
     """,
     "no more came back than was shipped": """

@@ -18,7 +18,11 @@ class Filters(filters.FilterSet):
 
 
 class OneOf(filters.BaseInFilter, filters.ChoiceFilter):
-    """One value, or several with commas between."""
+    """One of some choices, or several with commas between."""
+
+
+class Named(filters.BaseInFilter, filters.CharFilter):
+    """One name, or several with commas between."""
 
 
 class ByFilters(filters.DjangoFilterBackend):

@@ -23,6 +23,7 @@ from rest_framework.views import APIView
 from eventing import deliveries, letter_jobs, letters, models, personal
 from eventing.api import LOCATION, Code, Paging, Strict, Takes, Text, WholeNumber, query
 from eventing.domain import Rejected
+from eventing.idempotency import idempotent
 from eventing.letters import Filter
 from eventing.models import Delivery, JobLetter
 
@@ -307,6 +308,7 @@ class LetterRetry(APIView):
     takes = ("", RETRY)
 
     @extend_schema(operation_id="retry_letter", request=None, responses=LetterDetailSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request, letter_id: int) -> Response:
         """Try it again at once, with all its attempts. `rejected` when it's settled, or never failed. An effect's job
         that was skipped is taken up again."""
@@ -323,6 +325,7 @@ class SequenceRetry(APIView):
     takes = ("", RETRY)
 
     @extend_schema(operation_id="retry_sequence", request=None, responses=CountSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request, letter_id: int) -> Response:
         """Try all failed letters of its sequence again at once; what waits behind them follows in order."""
         letter = _get(letter_id)
@@ -339,6 +342,7 @@ class LetterSkip(APIView):
     takes = ("", SKIP)
 
     @extend_schema(operation_id="skip_letter", request=ReasonSerializer, responses=LetterDetailSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request, letter_id: int) -> Response:
         """Give it up for a written reason; the next of its sequence go on. `rejected` when it's settled, or never
         failed."""
@@ -356,6 +360,7 @@ class LettersSkip(APIView):
     takes = ("", SKIP)
 
     @extend_schema(operation_id="skip_letters", request=SkipSerializer, responses=CountSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request) -> Response:
         """Give up all letters that fit, for a written reason; the next of their sequences go on. `rejected` when none
         fits."""
@@ -386,6 +391,7 @@ class Jobs(ListAPIView[models.LetterJob]):
         responses={201: JobDetailSerializer},
         parameters=[LOCATION],
     )
+    @idempotent()
     def post(self, request: Request) -> Response:
         """Try the letters again that fit now, gradually; those that come later aren't swept in. `rejected` when none
         fits, or another job is at some of them."""
@@ -414,6 +420,7 @@ class JobCancel(APIView):
     takes = ("", RETRY)
 
     @extend_schema(operation_id="cancel_letter_job", request=None, responses=JobDetailSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request, job_id: int) -> Response:
         """Let no more letters go; those that were let go are still tried. `rejected` when it has ended."""
         letter_jobs.cancel(get_object_or_404(models.LetterJob, pk=job_id), who=_who(request))

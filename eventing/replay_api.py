@@ -23,6 +23,7 @@ from rest_framework.views import APIView
 from eventing import models, replay, replaying
 from eventing.api import LOCATION, Code, Paging, Strict, Takes, query
 from eventing.domain import Rejected
+from eventing.idempotency import idempotent
 from eventing.projections import ProjectionSubscription
 from eventing.subscriptions import UnknownSubscription
 
@@ -135,6 +136,7 @@ class Replays(ListAPIView[models.Replay]):
         responses={201: ReplaySerializer},
         parameters=[LOCATION],
     )
+    @idempotent()
     def post(self, request: Request) -> Response:
         """Let the workers build a read model beside the live one and compare the two, or go on with what is open.
         Nothing is exchanged before somebody says `exchange`."""
@@ -171,6 +173,7 @@ class ReplayAct(APIView):
         responses=ReplaySerializer,
         parameters=[OpenApiParameter("act", str, OpenApiParameter.PATH, enum=list(ACTS))],
     )
+    @idempotent(key_required=False)
     def post(self, request: Request, replay_id: int, act: str) -> Response:
         """`pause`, `resume` or `cancel` it; `exchange` what was built, once it's `compared`; or go back with
         `rollback`. It's `rejected` with the reason when that can't be done to it now."""

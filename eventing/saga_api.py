@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 
 from eventing import resuming, stuck
 from eventing.api import Code, Identifier, Paging, Takes, query
+from eventing.idempotency import idempotent
 from eventing.models import SagaInstance
 from eventing.saga_history import history_of, memory_of, reminders_of
 
@@ -170,6 +171,7 @@ class Resumption(APIView):
     takes = ("", RESUME)
 
     @extend_schema(operation_id="resume_saga", request=None, responses=ResumptionSerializer)
+    @idempotent(key_required=False)
     def post(self, request: Request, name: str, key: UUID) -> Response:
         """Try the saga's letters again, and let it ask again for what it awaits. Safe to repeat; `rejected` when that
         would change nothing."""

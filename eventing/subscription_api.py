@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from eventing import pausing
 from eventing.api import Strict, Takes, query
+from eventing.idempotency import idempotent
 from eventing.status import SubscriptionStatus, status
 from eventing.subscriptions import subscription_named
 
@@ -87,6 +88,7 @@ class SubscriptionAct(APIView):
         responses=SubscriptionSerializer,
         parameters=[OpenApiParameter("act", str, OpenApiParameter.PATH, enum=list(ACTS))],
     )
+    @idempotent(key_required=False)
     def post(self, request: Request, name: str, act: str) -> Response:
         """`pause` it after the batch that is under way, or let it `resume`. Safe to repeat."""
         if act not in ACTS:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from django_filters import rest_framework as filters
 
-from eventing.filters import Filters, OneOf
+from eventing.filters import Filters, Named
 from inventory.models import StockLevel
 
 
 class StockItemFilters(Filters):
     """Which articles are asked for."""
 
-    sku = OneOf(help_text="This one, or several with commas between.")
+    sku = Named(help_text="This one, or several with commas between.")
     available_at_least = filters.NumberFilter("available", lookup_expr="gte", help_text="Units that are free.")
 
     class Meta:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from eventing.domain import Aggregate, Rejected
 from eventing.money import Money
-from eventing.text import readable
-from payments.commands import Charged, Declined
+from eventing.text import check_text, readable
+from payments.commands import LONGEST_REASON, Charged, Declined
 from payments.events import (
     PaymentCompleted,
     PaymentEvent,
@@ -94,8 +94,12 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
     def refund(self) -> None:
         """Give back all that parts have left."""
         match self.status, self.outcome:
-            case ((Status.REFUNDING | Status.REFUNDED), _):
+            case ((Status.REFUNDING | Status.REFUNDED), _) if None in self.refunds:
                 pass  # asked twice, answered once
+            case ((Status.REFUNDING | Status.REFUNDED), _):  # parts have left nothing; whoever asks waits for an answer
+                self.record(
+                    PaymentRefunded(payment_id=self.id, order_id=self.order_id, amount=self.amount * 0, reference="")
+                )
             case Status.COMPLETED, Charged(reference=""):
                 self.record(
                     PaymentRefunded(payment_id=self.id, order_id=self.order_id, amount=self.amount, reference="")
@@ -107,8 +111,9 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             case _:
                 raise Rejected(f"A payment that is {self.status.value} can't be refunded, only one that is completed.")
 
-    def refund_part(self, refund_id: UUID, amount: Money) -> None:
+    def refund_part(self, refund_id: UUID, amount: Money, reason: str = "") -> None:
         """Asked twice for the same part, it's given back once."""
+        check_text("The reason", reason, LONGEST_REASON)
         if refund := self.refunds.get(refund_id):
             if refund.amount != amount:
                 raise Rejected(
@@ -125,7 +130,12 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
                     raise Rejected(f"Of {self.amount} that were paid {self.remaining} remain; {amount} is more.")
                 self.record(
                     RefundRequested(
-                        payment_id=self.id, order_id=self.order_id, amount=amount, charge=charge, refund_id=refund_id
+                        payment_id=self.id,
+                        order_id=self.order_id,
+                        amount=amount,
+                        charge=charge,
+                        refund_id=refund_id,
+                        reason=reason,
                     )
                 )
             case _:

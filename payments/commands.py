@@ -7,6 +7,8 @@ from uuid import UUID, uuid5
 from eventing.domain import Command, Value
 from eventing.money import Money
 
+LONGEST_REASON = 500
+
 
 def payment_of(order_id: UUID) -> UUID:
     """The id of an order's payment: the same for the same order, so that a repeated request makes no second one."""
@@ -45,11 +47,12 @@ class RefundPayment(Command):
 
 
 class RefundPart(Command):
-    """Give a part back; ``refund_id`` tells it from other parts."""
+    """Give a part back; ``refund_id`` tells it from other parts. Who does so of their own accord gives a ``reason``."""
 
     payment_id: UUID
     refund_id: UUID
     amount: Money
+    reason: str = ""
 
 
 class RecordRefund(Command):

@@ -37,13 +37,15 @@ class PaymentFailed(Event, name="payments.payment_failed"):
 
 class RefundRequested(Event, name="payments.refund_requested"):
     """``charge`` is the gateway's name for what is given back, all of it or a part: ``refund_id`` tells parts apart,
-    and is None for whatever the parts have left."""
+    and is None for whatever the parts have left. ``reason`` is somebody's who gives it back of their own accord; empty
+    when goods came back, or the order was given up."""
 
     payment_id: UUID
     order_id: UUID
     amount: Money
     charge: str
     refund_id: UUID | None = None
+    reason: str = ""
 
 
 class PaymentRefunded(Event, name="payments.payment_refunded"):

@@ -27,7 +27,7 @@ def refund_payment(command: RefundPayment) -> None:
 @handles
 def refund_part(command: RefundPart) -> None:
     with store.edit(Payment, command.payment_id) as payment:
-        payment.refund_part(command.refund_id, command.amount)
+        payment.refund_part(command.refund_id, command.amount, command.reason)
 
 
 @handles

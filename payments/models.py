@@ -39,6 +39,7 @@ class PaymentSummary(models.Model):
 
     class Meta:
         verbose_name_plural = "payment summaries"
+        permissions = [("refund_payment", "Can give money back")]
         ordering = ["-requested_at", "payment_id"]
         indexes = [
             models.Index(fields=["-requested_at", "payment_id"], name="payments_summary_newest"),

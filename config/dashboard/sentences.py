@@ -58,7 +58,7 @@ def sentence(event: Event) -> str:
         case PaymentFailed():
             return f"Payment failed: {event.message}"
         case RefundRequested():
-            return "Refund requested"
+            return f"Refund requested: {event.reason}" if event.reason else "Refund requested"
         case PaymentRefunded():
             return "Money given back"
         case InventoryReserved():

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 
+from eventing.handlers import dispatch
 from eventing.models import StoredEvent
 from eventing.testing import settle
+from inventory.commands import ReserveInventory
+from inventory.events import ReservationLine
+from tests.builders import ORDER
 from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db
@@ -169,3 +173,84 @@ def test_query_parameters_that_can_not_be_accepted_are_named(visitor: ApiClient,
 
     assert answer.status_code == 400
     assert [error["parameter"] for error in answer.json()["errors"]] == list(parameters)
+
+
+def test_the_books_are_corrected_by_what_somebody_counted(clerk: ApiClient) -> None:
+    clerk.post(ITEMS, HEART)
+    clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 10})
+    counted = {"change": -3, "reason": "Three were broken", "reference": "count 7"}
+    first, again = (clerk.post(f"{ITEMS}/85123A/adjust", counted) for _ in range(2))
+
+    assert (first.status_code, first.json()["change"], first["ETag"]) == (200, -3, '"3"')
+    assert (again.json()["change"], again.json()["version"]) == (0, 3)
+    assert clerk.post(f"{ITEMS}/85123A/adjust", {"change": 5, "reason": "Found"}).json()["version"] == 4
+    settle()
+    assert clerk.get(f"{ITEMS}/85123A").json()["on_hand"] == 12
+
+
+def test_what_was_promised_can_not_be_taken_away(clerk: ApiClient) -> None:
+    clerk.post(ITEMS, HEART)
+    clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 10})
+    dispatch(ReserveInventory(order_id=ORDER, lines=(ReservationLine(sku="85123A", quantity=8),)))
+    refused = clerk.post(f"{ITEMS}/85123A/adjust", {"change": -3, "reason": "Lost"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "rejected")
+    assert "of which 8 are promised to orders" in refused.json()["detail"]
+    assert clerk.post(f"{ITEMS}/85123A/adjust", {"change": -2, "reason": "Lost"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"change": 0, "reason": "x"}, "#/change"),
+        ({"change": 1.0, "reason": "x"}, "#/change"),
+        ({"change": "1", "reason": "x"}, "#/change"),
+        ({"change": 10**10, "reason": "x"}, "#/change"),
+        ({"change": 1}, "#/reason"),
+        ({"change": 1, "reason": " "}, "#/reason"),
+        ({"change": 1, "reason": "x", "reference": 7}, "#/reference"),
+        ({"change": 1, "reason": "x", "sku": "71053"}, "#/sku"),
+    ],
+)
+def test_an_adjustment_that_makes_no_sense_is_pointed_out(clerk: ApiClient, body: Any, pointer: str) -> None:
+    clerk.post(ITEMS, HEART)
+    answer = clerk.post(f"{ITEMS}/85123A/adjust", body)
+    assert (answer.status_code, [error["pointer"] for error in answer.json()["errors"]]) == (400, [pointer])
+
+
+def test_a_price_is_set_and_orders_are_sold_at_it(clerk: ApiClient) -> None:
+    clerk.post(ITEMS, HEART)
+    dearer = {"amount": 295, "currency": "GBP"}
+    answer = clerk.post(f"{ITEMS}/85123A/price", {"list_price": dearer}, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.json()) == (200, {**HEART, "list_price": dearer, "version": 2})
+    settle()
+    order = clerk.post("/api/v1/orders", {"lines": [{"sku": "85123A", "quantity": 1}]}).json()
+    assert order["total"] == dearer
+    assert clerk.post(f"{ITEMS}/99999/price", {"list_price": dearer}).status_code == 404
+
+
+def test_how_many_are_free_is_told_and_whether_they_are_enough(clerk: ApiClient, visitor: ApiClient) -> None:
+    clerk.post(ITEMS, HEART)
+    clerk.post(f"{ITEMS}/85123A/receive", {"quantity": 10})
+    dispatch(ReserveInventory(order_id=ORDER, lines=(ReservationLine(sku="85123A", quantity=8),)))
+    settle()
+    path = f"{ITEMS}/85123A/availability"
+    assert visitor.get(path).json() == {"sku": "85123A", "available": 2, "enough": True}
+    assert visitor.get(path, {"quantity": 3}).json()["enough"] is False
+    assert visitor.get(path, {"quantity": 0}).status_code == 400
+    assert visitor.get(path, {"count": 1}).status_code == 400
+    assert visitor.get(f"{ITEMS}/99999/availability").status_code == 404
+
+
+def test_articles_are_found(clerk: ApiClient) -> None:
+    clerk.post(ITEMS, HEART)
+    clerk.post(ITEMS, {**HEART, "sku": "71053"})
+    clerk.post(f"{ITEMS}/71053/receive", {"quantity": 10})
+    settle()
+
+    def found(**asked: Any) -> list[str]:
+        return [item["sku"] for item in clerk.get(ITEMS, asked).json()["results"]]
+
+    assert found(sku="85123A,nothing") == ["85123A"]
+    assert found(available_at_least="1") == ["71053"]
+    assert clerk.get(ITEMS, {"available_at_least": "many"}).json()["errors"][0]["parameter"] == "available_at_least"
+    assert clerk.get(ITEMS, {"skus": "85123A"}).status_code == 400

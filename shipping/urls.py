@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from shipping import api
+
+urlpatterns = [
+    path("shipments", api.Shipments.as_view(), name="shipments"),
+    path("shipments/<uuid:shipment_id>", api.Shipment.as_view(), name="shipment"),
+]
