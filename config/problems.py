@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.encoding import escape_uri_path
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import ErrorResponse
@@ -22,6 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from eventing.domain import Rejected
+from eventing.freshness import ProjectionBehind
 from eventing.headers import BadHeader, trace_id
 from eventing.refusals import PreconditionFailed, Refused
 from eventing.store import ConflictError, UnexpectedVersion
@@ -186,7 +188,7 @@ class ProblemHandler(ExceptionHandler):
     def get_response(self, exc: exceptions.APIException, data: dict[str, Any]) -> Response:
         response = super().get_response(exc, data)
         response.content_type = CONTENT_TYPE
-        if exc.status_code >= 500:
+        if exc.status_code >= 500 and not isinstance(exc, ProjectionBehind):
             logger.error("Trace %s: %s", data["trace_id"], type(self.exc).__name__)
         return response
 
@@ -248,6 +250,7 @@ def is_for_api(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
+@csrf_exempt  # whoever is in the wrong place is told so, whatever they bring along
 def nothing_here(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answers requests for what doesn't exist."""
     if is_for_api(request):

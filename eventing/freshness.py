@@ -136,10 +136,12 @@ class FromReadModels(APIView):
     """A view that answers from read models: waits for them where the reader asks for that, and tells how far they are.
 
     ``keyed_by`` names the part of the address that their rows are of, so that only that partition matters; with
-    ``category``, of the stream of that id, a reader can ask for a version too.
+    ``category``, of the stream of that id, a reader can ask for a version too. ``consults`` are those that a write
+    looks something up in: it waits for them if it brings a token along.
     """
 
     read_models: ClassVar[tuple[type[ReadModel[Any]], ...]] = ()
+    consults: ClassVar[tuple[type[ReadModel[Any]], ...]] = ()
     keyed_by: ClassVar[str] = ""
     category: ClassVar[str] = ""
     seen: Seen | None = None
@@ -147,8 +149,11 @@ class FromReadModels(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Wait, once it's known who asks. Raises ProjectionBehind."""
         super().initial(request, *args, **kwargs)
-        if request.method in ("GET", "HEAD") and request.query_params.get("source") != "stream":
-            self.seen = self._wait(request, str(kwargs.get(self.keyed_by, "")))
+        if request.method in ("GET", "HEAD"):
+            if request.query_params.get("source") != "stream":
+                self.seen = self._wait(request, self.read_models, str(kwargs.get(self.keyed_by, "")))
+        elif self.consults and HEADER in request.headers:
+            self._wait(request, self.consults, "")
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Tell how far they are."""
@@ -157,13 +162,13 @@ class FromReadModels(APIView):
             response[POSITION], response[LAG] = str(self.seen.position), str(self.seen.lag)
         return response
 
-    def _wait(self, request: Request, key: str) -> Seen:
+    def _wait(self, request: Request, models: Sequence[type[ReadModel[Any]]], key: str) -> Seen:
         targets = list(_targets(request, Stream(self.category, key) if self.category else None))
         patience = preferences(request).wait
         until = time.monotonic() + (WAIT if patience is None else patience)
         pause = FIRST_PAUSE
         while True:
-            seen, missing = self._look(targets, key)
+            seen, missing = _look(targets, [name_of(model) for model in models], key)
             if not missing:
                 return seen
             if time.monotonic() + pause > until:
@@ -174,26 +179,27 @@ class FromReadModels(APIView):
             rest(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
-    def _look(self, targets: Sequence[Target], key: str) -> tuple[Seen, bool]:
-        names = [name_of(model) for model in self.read_models]
-        partitions = [subscription_named(name).partition_of(key) if key else None for name in names]
-        missing = False
-        for target in targets or [Target()]:
-            stream = target.stream or Stream("", "")
-            ((position, lag, shown),) = run(
-                HOW_FAR,
-                {
-                    "names": names,
-                    "partitions": partitions,
-                    "event": target.event,
-                    "position": target.position,
-                    "category": stream.category,
-                    "stream_id": stream.id,
-                    "version": target.version,
-                },
-            )
-            missing = missing or (bool(targets) and not shown)
-        return Seen(position or 0, lag), missing
+
+def _look(targets: Sequence[Target], names: Sequence[str], key: str) -> tuple[Seen, bool]:
+    """How far the read models are, and whether there is something that they don't show yet."""
+    partitions = [subscription_named(name).partition_of(key) if key else None for name in names]
+    missing = False
+    for target in targets or [Target()]:
+        stream = target.stream or Stream("", "")
+        ((position, lag, shown),) = run(
+            HOW_FAR,
+            {
+                "names": list(names),
+                "partitions": partitions,
+                "event": target.event,
+                "position": target.position,
+                "category": stream.category,
+                "stream_id": stream.id,
+                "version": target.version,
+            },
+        )
+        missing = missing or (bool(targets) and not shown)
+    return Seen(position or 0, lag), missing
 
 
 def rest(seconds: float) -> None:

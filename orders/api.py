@@ -34,7 +34,7 @@ from orders.events import ItemsReturned
 from orders.filters import OrderFilters
 from orders.models import OrderLine, OrderSummary, ReturnedLine
 from orders.placing import place
-from orders.projections import OrderLines, OrderSummaries, ReturnedLines
+from orders.projections import Articles, OrderLines, OrderSummaries, ReturnedLines
 from orders.retelling import as_told_by, count_returned
 from orders.serializers import (
     AsOf,
@@ -60,7 +60,7 @@ class Orders(FromReadModels, ListAPIView[OrderSummary]):
 
     serializer_class = OrderSummarySerializer
     filterset_class = OrderFilters
-    read_models = (OrderSummaries,)
+    read_models, consults = (OrderSummaries,), (Articles,)
     queryset = OrderSummary.objects.all()
     ordering = "-order_id"
 
