@@ -74,7 +74,11 @@ PROBLEMS = {
         "The address is misspelt, or what it names doesn't exist or belongs to somebody else.",
     ),
     "method-not-allowed": Problem(405, "The method isn't offered here", "The `Allow` header says which ones are."),
-    "not-acceptable": Problem(406, "No such format is offered", "Send `Accept: application/json`."),
+    "not-acceptable": Problem(
+        406,
+        "No such format is offered",
+        "Send `Accept: application/json`, or for a stream `Accept: text/event-stream`.",
+    ),
     "rejected": Problem(
         409,
         "A rule forbids it",
@@ -95,6 +99,12 @@ PROBLEMS = {
         500,
         "Something went wrong here",
         "This is our fault. Tell the operators the `trace_id`; their logs have it too.",
+    ),
+    "not-live": Problem(
+        501,
+        "This server has no live streams",
+        "Streams take a server that speaks ASGI, such as the one that `make run` starts; Django's own `runserver` "
+        "doesn't. The history of an order tells the same.",
     ),
     "unavailable": Problem(
         503,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 from uuid import UUID, uuid5
 
-import msgspec
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpResponseBase
 from django.urls import reverse
 from django.utils.http import parse_etags
 from drf_spectacular.types import OpenApiTypes
@@ -26,12 +26,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
-from eventing import audit, personal, store
+from eventing import audit, live, store
 from eventing.api import (
     ETAG,
     LARGEST_AMOUNT,
     LOCATION,
     Code,
+    EventSerializer,
     Identifier,
     MoneySerializer,
     Paging,
@@ -44,6 +45,8 @@ from eventing.api import (
 )
 from eventing.contact import COUNTRY, EMAIL, Contact
 from eventing.domain import Command
+from eventing.live import Source
+from eventing.live_api import LAST_EVENT_ID, STREAM, Live, Resumption
 from eventing.models import StoredEvent
 from eventing.money import Money
 from eventing.records import Record, Stream
@@ -318,27 +321,8 @@ class OrderSerializer(OrderSummarySerializer):
         read_only_fields = fields
 
 
-class OrderEventSerializer(serializers.Serializer[Any]):
-    """Something that happened to an order."""
-
-    version = serializers.IntegerField(help_text="Its place among the order's events, from 1.")
-    type = serializers.CharField(source="event.stored_name", help_text="Such as `orders.order_placed`.")
-    occurred_at = serializers.DateTimeField(help_text="When it happened.")
-    recorded_at = serializers.DateTimeField(help_text="When we learnt of it.")
-    actor = serializers.CharField(help_text="The account or the program on whose behalf it was done.")
-    position = serializers.SerializerMethodField(help_text="Its place in the log; null for a moment.")
-    data = serializers.SerializerMethodField(  # type: ignore[assignment] # fields aren't attributes
-        help_text="The event's fields. Money is `minor` units of a `currency`. In orders of others what is personal is "
-        f"`{personal.HIDDEN}` without the permission {PERSONAL}."
-    )
-
-    def get_position(self, record: Record) -> int | None:
-        return record.position or None
-
-    def get_data(self, record: Record) -> dict[str, Any]:
-        told = msgspec.to_builtins if self.context["sees_persons"] else personal.hidden
-        fields: dict[str, Any] = told(record.event)
-        return fields
+class OrderEventSerializer(EventSerializer):
+    """Something that happened to an order. In orders of others what is personal takes the permission to see it."""
 
 
 class Orders(ListAPIView[OrderSummary]):
@@ -426,6 +410,22 @@ class OrderHistory(ListAPIView[StoredEvent]):
         records = islice(store.read(stream, start=versions[0], chunk=len(versions)), len(versions)) if versions else ()
         context = {"sees_persons": _sees_persons(request, order)}
         return self.get_paginated_response(OrderEventSerializer(records, many=True, context=context).data)
+
+
+class OrderStream(Live):
+    """Everything that happens to an order, as it happens."""
+
+    @extend_schema(operation_id="follow_order", parameters=[Resumption, LAST_EVENT_ID], responses=STREAM)
+    def get(self, request: Request, **kwargs: Any) -> HttpResponseBase:
+        """The order's events as Server-Sent Events, from its first one on, or from the one after `Last-Event-ID`."""
+        return self.answer(request, query(request, Resumption))
+
+    def source(self, request: Request, asked: dict[str, Any]) -> Source:
+        order, _ = _as_it_was(self.kwargs["order_id"], version=1)
+        _check_visible(request, order)
+        return Source(
+            partial(live.read_stream, stream_of(order.order_id)), start=0, sees_persons=_sees_persons(request, order)
+        )
 
 
 class OrderCancellation(APIView):
