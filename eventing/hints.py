@@ -66,8 +66,8 @@ class Ear:
 
 
 class Listener:
-    """Listens once for all streams of its process: one connection to Redis while there is any stream, and none
-    otherwise. All of it happens in the thread of the event loop."""
+    """Listens once for all streams of its process: one connection to Redis while there is any stream, and soon none
+    when there isn't. All of it happens in the thread of the event loop."""
 
     def __init__(self) -> None:
         self._ears: set[Ear] = set()
@@ -81,41 +81,36 @@ class Listener:
         ear = Ear()
         ear.closing = self._stopping
         if not self._ears:
-            self._listening = asyncio.create_task(self._listen())
             self._watch_for_the_end()
         self._ears.add(ear)
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.create_task(self._listen())
         try:
             yield ear
         finally:
             self._ears.discard(ear)
             if not self._ears:
-                self._rest()
-
-    def _rest(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+                self._stop_watching()
 
     async def _listen(self) -> None:
-        """Pass on what comes through Redis, for ever; after an outage everybody reads once, for hints were lost."""
+        """Pass on what comes through Redis as long as there's a stream."""
         reached = True
-        while True:
+        while self._ears:
             try:
                 async with (
                     Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2) as redis,
                     redis.pubsub() as hints,
                 ):
                     await hints.subscribe(CHANNEL)
-                    async for _ in hints.listen():  # the first one is that we have subscribed
-                        reached = True
-                        self._tell()
+                    reached = True
+                    while self._ears:
+                        if await hints.get_message(timeout=PAUSE) is not None:
+                            self._tell()
             except (RedisError, OSError) as error:
                 if reached:
                     logger.warning("Redis can't be reached, so open streams look for themselves: %s", error)
                 reached = False
-            await asyncio.sleep(PAUSE)
+                await asyncio.sleep(PAUSE)
 
     def _tell(self) -> None:
         for ear in self._ears:
@@ -129,6 +124,11 @@ class Listener:
         for number in (signal.SIGTERM, signal.SIGINT):
             if callable(server := signal.getsignal(number)):
                 self._handlers[number] = signal.signal(number, self._ending(loop, server))
+
+    def _stop_watching(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
     def _ending(
         self, loop: asyncio.AbstractEventLoop, server: Callable[[int, FrameType | None], Any]

@@ -65,7 +65,7 @@ class Page(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What somebody may follow: how it's read after a position, where it begins, and whether what is personal is shown."""
+    """What somebody may follow: how to read it, where it begins, and whether it shows what is personal."""
 
     read: Callable[[int], Page]
     start: int
