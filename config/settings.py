@@ -149,6 +149,9 @@ if ALERT_WEBHOOK_URL and not ALERT_WEBHOOK_URL.startswith(("http://", "https://"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Waybill <orders@localhost>")
 EMAIL_TIMEOUT = 10
 
+# Seconds that the relay or a subscription may be behind before /readyz says 503; 0 is any number.
+READY_LAG_SECONDS = env.float("READY_LAG_SECONDS", default=0.0)
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True

@@ -23,7 +23,7 @@ PATIENCE = 3  # heartbeats after which a seat that nobody keeps is free
 class Seat(NamedTuple):
     """One open stream of an account."""
 
-    account: int
+    account: str
     id: str
 
     @property
@@ -32,7 +32,7 @@ class Seat(NamedTuple):
         return f"waybill:streams:{self.account}"
 
 
-def take(account: int) -> Seat | None:
+def take(account: str) -> Seat | None:
     """A seat for one more stream of an account; None when it has as many as it may have."""
     seat = Seat(account, uuid4().hex)
     try:
