@@ -131,8 +131,9 @@ async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> 
             while now() < end and not ear.closing:
                 read_at = now()
                 page = await _apart(source.read, after)
-                for record in page.records:
-                    yield frame(record, follower.shown(record, sees_persons=source.sees_persons))
+                if page.records:  # in one piece, so that a client that has left is noticed before the next one
+                    shown = [follower.shown(record, sees_persons=source.sees_persons) for record in page.records]
+                    yield b"".join(map(frame, page.records, shown))
                 after = page.position
                 if now() >= beat:
                     if (allowed := await _apart(_kept, follower, seat)) is None:
