@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
-from threading import Lock
+from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 import msgspec
@@ -23,6 +23,9 @@ from eventing.status import Summary
 T = TypeVar("T")
 
 TIMEOUT = 1  # second in which they have to answer
+GIVEN_UP = (
+    30.0  # seconds after which an answer isn't waited for: the connection may be dead, unnoticed
+)
 
 APPLIED = "SELECT app, name FROM django_migrations"
 
@@ -30,21 +33,30 @@ logger = logging.getLogger(__name__)
 
 
 class Check(Generic[T]):
-    """A question to a server that may hang. It's asked in a thread of its own, and not again before it has answered, so
-    that nobody waits longer than a second, and a server that hangs costs one thread and one connection."""
+    """A question to a server that may hang. It's asked in a thread of its own, and not again before it has answered or
+    is given up, so that nobody waits longer than a second, and a server that hangs costs few threads and connections."""
 
     def __init__(self, name: str, ask: Callable[[], T]) -> None:
         self._name, self._ask = name, ask
         self._asking = Lock()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"health-{name}")
+        self._asked_at = 0.0
         self._answer: Future[T] | None = None
 
     def begin(self) -> Future[T]:
         """The answer to come."""
         with self._asking:
-            if self._answer is None or self._answer.done():
-                self._answer = self._threads.submit(self._ask)
+            now = time.monotonic()
+            if self._answer is None or self._answer.done() or now - self._asked_at > GIVEN_UP:
+                self._answer, self._asked_at = Future(), now
+                # A daemon, for the process has to be able to end while the server hangs.
+                Thread(target=self._fill, args=(self._answer,), name=f"health-{self._name}", daemon=True).start()
             return self._answer
+
+    def _fill(self, answer: Future[T]) -> None:
+        try:
+            answer.set_result(self._ask())
+        except Exception as error:
+            answer.set_exception(error)
 
     def end(self, answer: Future[T], *, by: float) -> T | None:
         """The answer; None when there's none in time, or an error instead."""

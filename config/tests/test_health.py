@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from config import health
 from config.celery import app
+from config.health import Check
 from eventing.models import Checkpoint, OutboxEntry, Replay
 from eventing.replay import projection_named
 from eventing.testing import settle
@@ -42,6 +43,13 @@ def silence() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
         for each in taken:
             each.close()
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_asked_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hung in another test hasn't answered yet."""
+    monkeypatch.setattr(health, "_database", Check("database", lambda: health._ask_database()))
+    monkeypatch.setattr(health, "_broker", Check("broker", lambda: health._ask_broker()))
 
 
 def readiness(client: Client) -> tuple[int, Any]:
@@ -143,3 +151,15 @@ def test_servers_that_hang_are_not_waited_for(client: Client, monkeypatch: pytes
         assert (code, answer["checks"]["database"], answer["checks"]["broker"]) == (503, "no answer", "no answer")
         assert took < 1.5
     assert sum(thread.name.startswith("health-") for thread in threading.enumerate()) <= 2
+
+
+def test_a_server_that_never_answered_is_asked_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    for_ever = threading.Event()
+    answers = iter([for_ever.wait, lambda: True])
+    check = Check("a server", lambda: next(answers)())
+    asked = check.begin()
+    assert check.begin() is asked
+
+    monkeypatch.setattr(health, "GIVEN_UP", 0.0)
+    assert check.begin().result(timeout=30) is True
+    for_ever.set()
