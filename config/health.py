@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 class Check(Generic[T]):
     """A question to a server that may hang. It's asked in a thread of its own, and not again before it has answered or
-    is given up, so that nobody waits longer than a second, and a server that hangs costs few threads and connections."""
+    is given up, so that nobody waits longer than a second, and a server that hangs costs few threads."""
 
     def __init__(self, name: str, ask: Callable[[], T]) -> None:
         self._name, self._ask = name, ask
