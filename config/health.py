@@ -23,9 +23,7 @@ from eventing.status import Summary
 T = TypeVar("T")
 
 TIMEOUT = 1  # second in which they have to answer
-GIVEN_UP = (
-    30.0  # seconds after which an answer isn't waited for: the connection may be dead, unnoticed
-)
+GIVEN_UP = 30.0  # seconds after which an answer isn't waited for: the connection may be dead, unnoticed
 
 APPLIED = "SELECT app, name FROM django_migrations"
 
