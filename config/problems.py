@@ -84,7 +84,11 @@ PROBLEMS = {
         "The address is misspelt, or what it names doesn't exist or belongs to somebody else.",
     ),
     "method-not-allowed": Problem(405, "The method isn't offered here", "The `Allow` header says which ones are."),
-    "not-acceptable": Problem(406, "No such format is offered", "Send `Accept: application/json`."),
+    "not-acceptable": Problem(
+        406,
+        "No such format is offered",
+        "Send `Accept: application/json`, or for a stream `Accept: text/event-stream`.",
+    ),
     "rejected": Problem(
         409,
         "A rule forbids it",
@@ -141,6 +145,12 @@ PROBLEMS = {
         "What you want to see was recorded, and isn't shown yet, or there is no such version. Ask again after the "
         "seconds that `Retry-After` says, wait longer with `Prefer: wait=10`, or read `?source=stream`, which is never "
         "behind.",
+    ),
+    "not-live": Problem(
+        501,
+        "This server has no live streams",
+        "Streams take a server that speaks ASGI, such as the one that `make run` starts; Django's own `runserver` "
+        "doesn't. The history of an order tells the same.",
     ),
     "unavailable": Problem(
         503,

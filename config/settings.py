@@ -150,6 +150,9 @@ if ALERT_WEBHOOK_URL and not ALERT_WEBHOOK_URL.startswith(("http://", "https://"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Waybill <orders@localhost>")
 EMAIL_TIMEOUT = 10
 
+# Seconds that the relay or a subscription may be behind before /readyz says 503; 0 is any number.
+READY_LAG_SECONDS = env.float("READY_LAG_SECONDS", default=0.0)
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -211,6 +214,9 @@ EVENTING = {
     "BACKOFF_CAP_SECONDS": env.float("EVENTING_BACKOFF_CAP_SECONDS", default=600.0),
     "ALERT_AFTER_SECONDS": env.float("EVENTING_ALERT_AFTER_SECONDS", default=900.0),
     "ALERT_WEBHOOK_URL": ALERT_WEBHOOK_URL,
+    "STREAMS": env.int("EVENTING_STREAMS", default=20),
+    "STREAM_SECONDS": env.float("EVENTING_STREAM_SECONDS", default=300.0),
+    "STREAM_HEARTBEAT_SECONDS": env.float("EVENTING_STREAM_HEARTBEAT_SECONDS", default=15.0),
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
     "KEEP_ANSWERS_HOURS": env.int("EVENTING_KEEP_ANSWERS_HOURS", default=24),
 }

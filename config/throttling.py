@@ -1,4 +1,4 @@
-"""How many requests an account may make: counted in the cache that all web processes share."""
+"""How many requests an account may make: counted in Redis, which all web processes share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from eventing import requested
+from eventing import nudges, requested
 
 if TYPE_CHECKING:  # it reads the settings, which name this module
     from rest_framework.views import APIView
@@ -36,7 +35,7 @@ class Rate(NamedTuple):
 
 
 class RequestsAMinute(BaseThrottle):
-    """So many a minute for each account, and for each address of those who aren't known. While the cache is away
+    """So many a minute for each account, and for each address of those who aren't known. While Redis is away
     nobody is held up."""
 
     rate: Rate | None = None
@@ -50,9 +49,9 @@ class RequestsAMinute(BaseThrottle):
         policy, limit = ("account", settings.API_RATE) if known else ("address", settings.API_RATE_ANONYMOUS)
         who = request.user.pk if known else self.get_ident(request)
         try:
-            count = _count(f"rate:{policy}:{who}:{now // WINDOW}")
-        except RedisError:
-            logger.warning("The cache can't be reached, so requests aren't counted.")
+            count = _count(f"waybill:rate:{policy}:{who}:{now // WINDOW}")
+        except RedisError as error:
+            logger.warning("Redis can't be reached, so requests aren't counted: %s", error)
             return True
         self.rate = Rate(policy, limit, max(0, limit - count), WINDOW - now % WINDOW)
         request.META[COUNTED] = self.rate
@@ -77,5 +76,9 @@ class RateLimitHeaders(MiddlewareMixin):
 
 
 def _count(name: str) -> int:
-    cache.add(name, 0, timeout=2 * WINDOW)
-    return cache.incr(name)
+    """One more, in one round trip. Django's cache would connect anew for each request of a web process."""
+    with nudges.redis().pipeline(transaction=False) as pipeline:
+        pipeline.incr(name)
+        pipeline.expire(name, 2 * WINDOW)
+        count: int = pipeline.execute()[0]
+    return count

@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from eventing import checkpoints, deliveries
 from eventing.handlers import CONFLICT_ATTEMPTS
 from eventing.models import Checkpoint
-from eventing.records import RECORD_COLUMNS, Record, records
+from eventing.records import EVENT_COLUMNS, Record, records
 from eventing.statements import run
 from eventing.store import ConflictError
 from eventing.subscriptions import Reminder, Subscription
@@ -62,9 +62,8 @@ WHERE log.position > %(after)s AND log.position <= %(until)s AND log.type = ANY(
     AND get_byte(sha256(convert_to({key}, 'UTF8')), 0) %% %(partitions)s = %(partition)s
 ORDER BY log.position LIMIT %(limit)s
 """
-_COLUMNS = ", ".join(f"event.{column.strip()}" for column in RECORD_COLUMNS.split(","))
-READ_BY_STREAM = _READ.format(columns=_COLUMNS, key="event.category || '-' || event.stream_id")
-READ_BY_FIELD = _READ.format(columns=_COLUMNS, key="(event.data ->> %(key)s)")
+READ_BY_STREAM = _READ.format(columns=EVENT_COLUMNS, key="event.category || '-' || event.stream_id")
+READ_BY_FIELD = _READ.format(columns=EVENT_COLUMNS, key="(event.data ->> %(key)s)")
 
 # Waits for the batch that is under way, so that the rows which a partition writes have one writer at a time.
 WAIT = """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
@@ -15,11 +16,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from eventing import context, freshness, handlers
+from eventing import context, freshness, handlers, personal
 from eventing.domain import Command
 from eventing.headers import traceparent, wanted_versions
 from eventing.money import Money, exponent
-from eventing.records import Stream
+from eventing.records import Record, Stream
 from eventing.store import Pending
 
 ETAG = OpenApiParameter(
@@ -164,6 +165,29 @@ class MoneySerializer(Strict):
 
     def to_representation(self, instance: Money) -> dict[str, Any]:
         return {"amount": instance.minor, "currency": instance.currency}
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """Something that happened."""
+
+    version = serializers.IntegerField(help_text="Its place among the events of its stream, from 1.")
+    type = serializers.CharField(source="event.stored_name", help_text="Such as `orders.order_placed`.")
+    occurred_at = serializers.DateTimeField(help_text="When it happened.")
+    recorded_at = serializers.DateTimeField(help_text="When we learnt of it.")
+    actor = serializers.CharField(help_text="The account or the program on whose behalf it was done.")
+    position = serializers.SerializerMethodField(help_text="Its place in the log; null for a moment.")
+    data = serializers.SerializerMethodField(  # type: ignore[assignment] # fields aren't attributes
+        help_text="The event's fields. Money is `minor` units of a `currency`. What is personal is "
+        f"`{personal.HIDDEN}` for those who may not see it."
+    )
+
+    def get_position(self, record: Record) -> int | None:
+        return record.position or None
+
+    def get_data(self, record: Record) -> dict[str, Any]:
+        told = msgspec.to_builtins if self.context["sees_persons"] else personal.hidden
+        fields: dict[str, Any] = told(record.event)
+        return fields
 
 
 class Paging(Strict):

@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from eventing.models import Delivery
-from eventing.records import RECORD_COLUMNS, Record, records
+from eventing.records import EVENT_COLUMNS, Record, records
 from eventing.signature import signature_of, storable, told_by
 from eventing.statements import run
 from eventing.subscriptions import Subscription
@@ -66,8 +66,7 @@ WHERE eventing_delivery.id = claimed_id
 RETURNING id, event_id, position, sequence, attempts, partition
 """
 
-_COLUMNS = ", ".join(f"event.{column.strip()}" for column in RECORD_COLUMNS.split(","))
-RECORDS = f"SELECT {_COLUMNS} FROM eventing_event event WHERE id = ANY(%(ids)s)"
+RECORDS = f"SELECT {EVENT_COLUMNS} FROM eventing_event event WHERE id = ANY(%(ids)s)"
 
 FINISH = """
 UPDATE eventing_delivery SET state = 'done', finished_at = statement_timestamp(), error = '', traceback = ''

@@ -60,7 +60,7 @@ def send(nudges: Sequence[Nudge]) -> None:
     if not nudges:
         return
     try:
-        with _redis().pipeline(transaction=False) as pipeline:
+        with redis().pipeline(transaction=False) as pipeline:
             for nudge in nudges:
                 pipeline.set(nudge.key, 1, nx=True, ex=FORGOTTEN_AFTER)
             unsent = [nudge for nudge, is_first in zip(nudges, pipeline.execute(), strict=True) if is_first]
@@ -75,12 +75,12 @@ def send(nudges: Sequence[Nudge]) -> None:
 def taken_up(nudge: Nudge) -> None:
     """The task begins: what happens from now on needs another nudge."""
     try:
-        _redis().delete(nudge.key)
+        redis().delete(nudge.key)
     except RedisError as error:
         logger.warning("Redis can't be reached, so nudges wait for the sweep: %s", error)
 
 
 @cache
-def _redis() -> Redis:
+def redis() -> Redis:
     """One client a process: it is safe among threads and after a fork."""
     return Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)

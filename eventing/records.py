@@ -75,6 +75,9 @@ RECORD_COLUMNS = (
 )
 """What a record is made of, followed in a row by its position, and then its key."""
 
+EVENT_COLUMNS = ", ".join(f"event.{column.strip()}" for column in RECORD_COLUMNS.split(","))
+"""The same, where the table goes by the name of event beside another."""
+
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Event]] = {}
 

@@ -14,7 +14,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from eventing import chain, nudges
+from eventing import chain, hints, nudges
 from eventing.models import RelayFailure
 from eventing.statements import run
 from eventing.subscriptions import subscriptions_to
@@ -74,9 +74,10 @@ def relay_once(limit: int = PASS) -> Moved | None:
 
 
 def relay_all(limit: int = PASS) -> Iterator[int]:
-    """Relay what is in the outbox, unless another relay is at work, and nudge who waits for what was moved."""
+    """Relay what is in the outbox, unless another relay is at work, and tell who waits for what was moved."""
     while (moved := relay_once(limit)) is not None and moved.events:
         nudges.send([nudge for subscription in subscriptions_to(moved.types) for nudge in subscription.nudges])
+        hints.send()
         yield moved.events
         if moved.events < limit:
             return

@@ -10,7 +10,9 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from eventing import checkpoints
-from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, RelayFailure
+from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, RelayFailure, Replay
+from eventing.replay import needing_replay
+from eventing.statements import run
 from eventing.subscriptions import subscriptions
 
 
@@ -52,6 +54,67 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     def at_rest(self) -> bool:
         """Whether nothing more will happen by itself: all is relayed, seen and done, or waits for a person."""
         return not self.outbox.backlog and not any(each.lag or each.waiting for each in self.subscriptions)
+
+
+class WorstLag(msgspec.Struct, frozen=True, kw_only=True):
+    """The subscription that has waited longest: positions of the log that it hasn't seen, and the age of the first."""
+
+    subscription: str
+    state: str
+    positions: int
+    seconds: float
+
+
+class OpenReplay(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay that is under way: how far it has come, in positions."""
+
+    projection: str
+    state: str
+    position: int
+    target: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a watchman wants to know, by statements that stay fast however much is stored or waits: the age of the
+    oldest event without a position, who is furthest behind, and read models that need a replay or are in one."""
+
+    relay_seconds: float | None = None
+    worst_lag: WorstLag | None = None
+    replays_needed: list[str] = []
+    replays_open: list[OpenReplay] = []
+
+
+# The first in the outbox by its primary key; the oldest by its time would read all that waits.
+OLDEST_UNRELAYED = """
+SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM eventing_outbox ORDER BY id LIMIT 1
+"""
+
+# Each partition that is behind finds the first event that it hasn't seen by the log's primary key.
+WORST_LAG = """
+SELECT checkpoint.subscription, checkpoint.state, head.position - checkpoint.position AS positions,
+    extract(epoch FROM clock_timestamp() - log.published_at)::float8 AS seconds
+FROM eventing_checkpoint checkpoint
+CROSS JOIN (SELECT coalesce(max(position), 0) AS position FROM eventing_log) head
+JOIN eventing_log log ON log.position = checkpoint.position + 1
+WHERE checkpoint.subscription = ANY(%(subscriptions)s)
+ORDER BY log.published_at, positions DESC LIMIT 1
+"""
+
+
+def summary() -> Summary:
+    """How things are now, in short."""
+    oldest = run(OLDEST_UNRELAYED)
+    worst = run(WORST_LAG, {"subscriptions": [each.name for each in subscriptions()]})
+    open_replays = Replay.objects.filter(state__in=Replay.OPEN).order_by("projection")
+    return Summary(
+        relay_seconds=oldest[0][0] if oldest else 0.0,
+        worst_lag=WorstLag(**dict(zip(WorstLag.__struct_fields__, worst[0], strict=True))) if worst else None,
+        replays_needed=needing_replay(),
+        replays_open=[
+            OpenReplay(projection=each.projection, state=each.state, position=each.position, target=each.target)
+            for each in open_replays.only("projection", "state", "position", "target")
+        ],
+    )
 
 
 def status() -> Status:

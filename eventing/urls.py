@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from eventing import command_api, letter_api, replay_api, saga_api, subscription_api
+from eventing import command_api, letter_api, live_api, replay_api, saga_api, subscription_api
 
 urlpatterns = [
     path("commands", command_api.Commands.as_view(), name="api-commands"),
@@ -25,6 +25,7 @@ urlpatterns = [
     path("letter-jobs/<int:job_id>", letter_api.Job.as_view(), name="api-letter-job"),
     path("letter-jobs/<int:job_id>/cancel", letter_api.JobCancel.as_view(), name="api-letter-job-cancel"),
     path("letter-jobs/<int:job_id>/letters", letter_api.Outcomes.as_view(), name="api-letter-outcomes"),
+    path("stream", live_api.LogStream.as_view(), name="api-stream"),
     path("subscriptions", subscription_api.Subscriptions.as_view(), name="api-subscriptions"),
     path("subscriptions/<str:name>", subscription_api.Subscription.as_view(), name="api-subscription"),
     path("subscriptions/<str:name>/<str:act>", subscription_api.SubscriptionAct.as_view(), name="api-subscription-act"),

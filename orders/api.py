@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpResponseBase
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import PermissionDenied
@@ -21,12 +22,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
-from eventing import audit, store
+from eventing import audit, live, store
 from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Paging, carry_out, query
 from eventing.domain import Command
 from eventing.freshness import FromReadModels
 from eventing.headers import etag, is_known
 from eventing.idempotency import idempotent
+from eventing.live import Source
+from eventing.live_api import LAST_EVENT_ID, STREAM, Live, Resumption
 from eventing.models import StoredEvent
 from eventing.records import Record, Stream
 from orders.commands import CancelOrder, ReturnItems
@@ -137,6 +140,22 @@ class OrderHistory(ListAPIView[StoredEvent]):
         records = islice(store.read(stream, start=versions[0], chunk=len(versions)), len(versions)) if versions else ()
         context = {"sees_persons": sees_persons(request, order)}
         return self.get_paginated_response(OrderEventSerializer(records, many=True, context=context).data)
+
+
+class OrderStream(Live):
+    """Everything that happens to an order, as it happens."""
+
+    @extend_schema(operation_id="follow_order", parameters=[Resumption, LAST_EVENT_ID], responses=STREAM)
+    def get(self, request: Request, **kwargs: Any) -> HttpResponseBase:
+        """The order's events as Server-Sent Events, from its first one on, or from the one after `Last-Event-ID`."""
+        return self.answer(request, query(request, Resumption))
+
+    def source(self, request: Request, asked: dict[str, Any]) -> Source:
+        order, _ = _as_it_was(self.kwargs["order_id"], version=1)
+        _check_visible(request, order)
+        return Source(
+            partial(live.read_stream, stream_of(order.order_id)), start=0, sees_persons=sees_persons(request, order)
+        )
 
 
 class OrderCancellation(APIView):

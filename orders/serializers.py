@@ -7,16 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-import msgspec
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from eventing import personal
-from eventing.api import Code, Identifier, MoneySerializer, Source, Strict, Text, WholeNumber
+from eventing.api import Code, EventSerializer, Identifier, MoneySerializer, Source, Strict, Text, WholeNumber
 from eventing.contact import COUNTRY, EMAIL, Contact
-from eventing.records import Record
 from orders.commands import ReturnLine
 from orders.models import OrderLine, OrderSummary
 
@@ -266,27 +263,8 @@ class OrderSerializer(OrderSummarySerializer):
         read_only_fields = fields
 
 
-class OrderEventSerializer(serializers.Serializer[Any]):
-    """Something that happened to an order."""
-
-    version = serializers.IntegerField(help_text="Its place among the order's events, from 1.")
-    type = serializers.CharField(source="event.stored_name", help_text="Such as `orders.order_placed`.")
-    occurred_at = serializers.DateTimeField(help_text="When it happened.")
-    recorded_at = serializers.DateTimeField(help_text="When we learnt of it.")
-    actor = serializers.CharField(help_text="The account or the program on whose behalf it was done.")
-    position = serializers.SerializerMethodField(help_text="Its place in the log; null for a moment.")
-    data = serializers.SerializerMethodField(  # type: ignore[assignment] # fields aren't attributes
-        help_text="The event's fields. Money is `minor` units of a `currency`. In orders of others what is personal is "
-        f"`{personal.HIDDEN}` without the permission {PERSONAL}."
-    )
-
-    def get_position(self, record: Record) -> int | None:
-        return record.position or None
-
-    def get_data(self, record: Record) -> dict[str, Any]:
-        told = msgspec.to_builtins if self.context["sees_persons"] else personal.hidden
-        fields: dict[str, Any] = told(record.event)
-        return fields
+class OrderEventSerializer(EventSerializer):
+    """Something that happened to an order. In orders of others what is personal takes the permission to see it."""
 
 
 def customer_of(request: Request) -> UUID:

@@ -32,6 +32,8 @@ def test_every_operation_may_answer_with_a_problem_and_has_a_name(schema: Any) -
         "act_on_subscription",
         "cancel_letter_job",
         "cancel_order",
+        "follow_log",
+        "follow_order",
         "get_letter",
         "get_letter_group",
         "get_letter_job",

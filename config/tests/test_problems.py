@@ -13,14 +13,11 @@ from django.test import Client
 from pytest_django import Settings
 from rest_framework.exceptions import Throttled
 
-from config import health
 from config.bodies import LARGEST_BODY
-from config.celery import app
 from config.problems import PROBLEMS
 from eventing.domain import Rejected
 from eventing.models import StoredEvent
 from eventing.records import Stream
-from eventing.replay import projection_named
 from eventing.store import ConflictError
 from tests.clients import ApiClient
 
@@ -224,41 +221,3 @@ def test_every_kind_of_problem_has_a_page(client: Client, code: str) -> None:
 
 def test_a_kind_of_problem_that_there_is_not_has_no_page(client: Client) -> None:
     assert client.get("/problems/nonsense").status_code == 404
-
-
-def test_a_process_is_alive_whatever_else_is_down(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_ask_database", fail)
-    assert client.get("/livez").json() == {"status": "alive"}
-
-
-def test_a_process_is_ready_when_database_and_broker_answer(client: Client) -> None:
-    answer = client.get("/readyz")
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}, "replays_needed": []}
-
-
-def test_a_read_model_of_another_version_is_named_and_serves_on(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(projection_named("orders.OrderSummaries"), "version", 2)
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()["replays_needed"]) == (200, ["orders.OrderSummaries"])
-
-
-def test_a_process_is_not_ready_without_its_broker(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.conf, "broker_write_url", "redis://:password@127.0.0.1:1/0")
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json()["status"] == "not ready"
-    assert answer.json()["checks"] == {"database": "ok", "broker": "no answer"}
-
-
-def test_a_process_is_not_ready_without_its_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_ask_database", fail)
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "no answer")
-    assert "secret" not in answer.content.decode()
-
-
-def fail() -> None:
-    raise OperationalError("secret")

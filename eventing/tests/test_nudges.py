@@ -31,7 +31,7 @@ def sent(broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
     """The tasks that are sent to the broker: name, arguments and queue."""
     tasks: Sent = []
     redis = Redis.from_url(broker)
-    monkeypatch.setattr(nudges, "_redis", lambda: redis)
+    monkeypatch.setattr(nudges, "redis", lambda: redis)
     monkeypatch.setattr(
         current_app,
         "send_task",
@@ -81,7 +81,7 @@ def test_a_task_that_begins_can_be_nudged_again(sent: Sent) -> None:
 
 def test_a_nudge_that_is_lost_blocks_the_next_for_a_few_seconds_at_most(sent: Sent) -> None:
     nudges.send([Nudge(nudges.ADVANCE, ("eventing.Balances", 0))])
-    redis = nudges._redis()
+    redis = nudges.redis()
     (key,) = redis.keys("*nudge*")
     assert 0 < redis.ttl(key) <= nudges.FORGOTTEN_AFTER
 
@@ -108,7 +108,7 @@ def test_a_broker_that_is_down_breaks_no_commit_and_delays_it_little(
 ) -> None:
     forget()
     nowhere = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
-    monkeypatch.setattr(nudges, "_redis", lambda: nowhere)
+    monkeypatch.setattr(nudges, "redis", lambda: nowhere)
     started = time.monotonic()
     with caplog.at_level(logging.WARNING), transaction.atomic():
         account = opens_account()
@@ -127,7 +127,7 @@ def test_a_broker_that_refuses_messages_breaks_no_commit(
 
     forget()
     redis = Redis.from_url(broker)
-    monkeypatch.setattr(nudges, "_redis", lambda: redis)
+    monkeypatch.setattr(nudges, "redis", lambda: redis)
     monkeypatch.setattr(current_app, "send_task", refuse)
     with caplog.at_level(logging.WARNING):
         opens_account()
@@ -139,7 +139,7 @@ def test_a_broker_that_refuses_messages_breaks_no_commit(
 def test_a_sweep_makes_good_for_every_nudge_that_was_lost(sent: Sent) -> None:
     opens_account()
     sent.clear()
-    nudges._redis().flushdb()
+    nudges.redis().flushdb()
     sweeping.sweep()
     assert LogEntry.objects.count() == 1
     nudged = {each[1:3] for each in sent if each[0] == "eventing.advance"}
@@ -153,7 +153,7 @@ def test_a_sweep_finds_parked_events_reminders_and_jobs_that_are_due(sent: Sent)
     partitions = [(each, partition) for each in subscriptions() for partition in range(each.partitions)]
     while everything_is_relayed() or any(advance(*each) for each in partitions):
         pass
-    nudges._redis().flushdb()
+    nudges.redis().flushdb()
     sent.clear()
     sweeping.sweep()
     assert {each[:2] for each in sent} == {
@@ -171,7 +171,7 @@ def test_a_sweep_finds_parked_events_reminders_and_jobs_that_are_due(sent: Sent)
 def test_a_sweep_with_nothing_to_do_nudges_nobody(sent: Sent) -> None:
     closes_account(opens_account())
     settle()
-    nudges._redis().flushdb()
+    nudges.redis().flushdb()
     sent.clear()
     sweeping.sweep()
     assert sent == []
