@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils import timezone
 from drf_spectacular.contrib.knox_auth_token import KnoxTokenScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
+from knox.models import AuthToken
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -39,6 +41,10 @@ class BearerToken(TokenAuthentication):  # type: ignore[misc] # Knox has no type
         if not _TOKEN.fullmatch(token):
             raise AuthenticationFailed("Invalid token.")
         return super().authenticate_credentials(token)
+
+    def _cleanup_token(self, auth_token: AuthToken) -> bool:
+        """Whether this token has expired. Knox would look at all others of its user too, at each request."""
+        return auth_token.expiry is not None and auth_token.expiry < timezone.now()
 
 
 class BearerTokenScheme(KnoxTokenScheme):  # type: ignore[no-untyped-call]

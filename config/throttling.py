@@ -65,6 +65,7 @@ class RequestsAMinute(BaseThrottle):
 class RateLimitHeaders(MiddlewareMixin):
     """Tells each client where it stands, as the IETF's draft "RateLimit header fields for HTTP" has it."""
 
+    async_capable = False
     get_response: Callable[[HttpRequest], HttpResponseBase]
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

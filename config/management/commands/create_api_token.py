@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 from knox.models import AuthToken
 from knox.settings import knox_settings
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user {username!r}. Make one under /admin/auth/user/, or check the name.")
         if not user.is_active:
             raise CommandError(f"User {username!r} is not active, so a token would not work. Activate the user first.")
+        AuthToken.objects.filter(user=user, expiry__lt=timezone.now()).delete()
         stored, token = AuthToken.objects.create(user=user, expiry=expires)
         if options["json"]:
             made = {"username": username, "token": token, "expires_at": stored.expiry.isoformat()}
