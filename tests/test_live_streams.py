@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx2
 import psycopg
@@ -57,16 +58,18 @@ class Waybill(NamedTuple):
 
     stack: Stack
     tokens: dict[str, str]
+    seen: dict[str, str]
 
     def api(self, path: str) -> str:
         return f"{self.stack.address}/api/v1/{path}"
 
     def ask(self, method: str, path: str, who: str, body: Any = None, **headers: str) -> httpx2.Response:
         known = {"Authorization": f"Bearer {self.tokens[who]}"} if who else {}
+        known["Idempotency-Key"] = str(uuid4())
         return httpx2.request(method, self.api(path), json=body, headers={**known, **headers}, timeout=30)
 
     def place(self, who: str) -> str:
-        answer = self.ask("POST", "orders", who, ORDER)
+        answer = self.ask("POST", "orders", who, ORDER, **self.seen)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["order_id"])
 
@@ -91,17 +94,18 @@ class Waybill(NamedTuple):
 
 def started(stack: Stack) -> Waybill:
     made = stack.manage("shell", "-v", "0", "-c", MAKE_ACCOUNTS, quiet=True)
-    return Waybill(stack, json.loads(made.stdout))
+    waybill = Waybill(stack, json.loads(made.stdout), seen={})
+    listed = waybill.ask("POST", "inventory/items", "shop", LISTED)
+    received = waybill.ask("POST", "inventory/items/85123A/receive", "shop", {"quantity": 10_000})
+    assert (listed.status_code, received.status_code) == (201, 200)
+    waybill.seen["Consistency-Token"] = listed.headers["Consistency-Token"]  # orders wait for their copy of it
+    return waybill
 
 
 @pytest.fixture(scope="module")
 def waybill() -> Iterator[Waybill]:
     with stacks() as start:
-        running = started(start(members=MEMBERS, **SETTINGS, WEB_CONCURRENCY="2"))
-        listed = running.ask("POST", "inventory/items", "shop", LISTED)
-        received = running.ask("POST", "inventory/items/85123A/receive", "shop", {"quantity": 10_000})
-        assert (listed.status_code, received.status_code) == (201, 200)
-        yield running
+        yield started(start(members=MEMBERS, **SETTINGS, WEB_CONCURRENCY="2"))
 
 
 def follow_until(listener: Listener, enough: Callable[[list[Message]], bool]) -> list[Message]:

@@ -21,6 +21,7 @@ from eventing.models import Checkpoint, OutboxEntry, Replay
 from eventing.replay import projection_named
 from eventing.testing import settle
 from orders.tests.test_api import ORDER, as_user
+from tests.articles import on_sale
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,7 +82,8 @@ def test_a_process_is_ready_when_all_it_needs_answers(client: Client) -> None:
 
 
 def test_who_is_furthest_behind_is_told_and_takes_nothing_out_of_service(client: Client, settings: Settings) -> None:
-    as_user("ann").post("/api/v1/orders", ORDER)
+    on_sale({"85123A": 255, "71053": 339})
+    assert as_user("ann").post("/api/v1/orders", ORDER).status_code == 201
     OutboxEntry.objects.update(created_at="2026-01-01T00:00:00Z")
     _, waiting = readiness(client)
     assert waiting["relay_seconds"] > 3600
