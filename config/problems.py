@@ -57,6 +57,11 @@ PROBLEMS = {
         "What makes something takes the header `Idempotency-Key`: a name for this request that you choose, such as a "
         "UUID, and send again when you send the request again. It's done once then, however often it arrives.",
     ),
+    "invalid-signature": Problem(
+        400,
+        "The signature isn't valid",
+        "Sign the body as it's sent, with the secret that both sides have, and send it within five minutes.",
+    ),
     "parse-error": Problem(
         400,
         "The request can't be read",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from base64 import b64encode
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import environ
@@ -196,6 +198,27 @@ CELERY_DB_REUSE_MAX = 1000
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "eventing.sweep", "schedule": timedelta(seconds=1), "options": {"expires": 5}},
 }
+
+# Who takes the money, and who carries the parcels. The simulators bear witness of what they were asked for.
+PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="simulated")
+CARRIER = env.str("CARRIER", default="simulated")
+STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
+STRIPE_WEBHOOK_SECRET = env.list("STRIPE_WEBHOOK_SECRET", default=[])
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
+SIMULATED_LATENCY = env.float("SIMULATED_LATENCY", default=0.0)
+SIMULATED_WEBHOOK_SECRET = "whsec_" + b64encode(sha256(f"webhooks {SECRET_KEY}".encode()).digest()).decode()
+if PAYMENT_GATEWAY not in ("simulated", "stripe"):
+    raise ImproperlyConfigured(f"PAYMENT_GATEWAY is {PAYMENT_GATEWAY!r}; it has to be simulated or stripe.")
+if PAYMENT_GATEWAY == "stripe" and not (STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET):
+    raise ImproperlyConfigured("PAYMENT_GATEWAY is stripe, which takes STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.")
+if CARRIER != "simulated":
+    raise ImproperlyConfigured(f"CARRIER is {CARRIER!r}; the only one there is yet is simulated.")
+if PAYMENT_GATEWAY == "simulated":
+    CELERY_BEAT_SCHEDULE["simulated webhooks"] = {
+        "task": "payments.simulated_webhooks",
+        "schedule": timedelta(seconds=1),
+        "options": {"expires": 5, "queue": "gateway"},
+    }
 
 # Who sees to new orders: one saga (orchestrated), or each context by what it hears (choreographed). Orders that are
 # under way end in the manner that they began with.

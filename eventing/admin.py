@@ -21,7 +21,7 @@ from unfold.views import ChangeList
 from eventing import kinds, resuming
 from eventing.domain import FAILED
 from eventing.list_filters import known
-from eventing.models import Checkpoint, Delivery, LogEntry, OutboxEntry, SagaInstance, StoredEvent
+from eventing.models import Checkpoint, Delivery, InboxEntry, LogEntry, OutboxEntry, SagaInstance, StoredEvent
 from eventing.subscriptions import subscriptions
 
 MOST = 10_000  # rows that a list counts and leads to: who looks for one among more searches or filters
@@ -175,6 +175,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
     exclude = ("error", "traceback")  # they may tell of a person: the letter's own page knows to whom
     ordering = ("-id",)
     page = "operations:letter"
+
+
+@admin.register(InboxEntry)
+class InboxEntryAdmin(ReadOnlyAdmin):
+    list_display = ("source", "provider", "event_id", "state", "attempts", "received_at")
+    list_filter = ("state",)
+    exclude = ("body",)  # it may tell of a person
+    ordering = ("-id",)
 
 
 @admin.register(SagaInstance)

@@ -10,7 +10,7 @@ class EventingConfig(AppConfig):
 
     def ready(self) -> None:
         """Find who handles and consumes what: being annotated is all it takes."""
-        autodiscover_modules("upcasters", "handlers", "projections", "sagas", "policies", "effects")
+        autodiscover_modules("upcasters", "handlers", "projections", "sagas", "policies", "effects", "webhooks")
         from eventing import carrying, checkpoints, checks, registry
 
         carrying.connect()

@@ -582,3 +582,39 @@ class RequestedPart(models.Model):
 
     def __str__(self) -> str:
         return f"part {self.number} of {self.command_id}"
+
+
+class InboxEntry(models.Model):
+    """What somebody told us of their own accord, by a webhook: once, however often it was told."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        DONE = "done"
+        DEAD = "dead"
+
+    source = models.TextField(help_text="The context that hears of it.")
+    provider = models.TextField()
+    event_id = models.TextField(help_text="The provider's own.")
+    body = models.BinaryField(help_text="As it came; empty once it's understood.")
+    state = models.TextField(choices=State)
+    attempts = models.IntegerField()
+    error = models.TextField(blank=True)
+    received_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "eventing_inbox"
+        verbose_name = "inbox entry"
+        verbose_name_plural = "inbox"
+        ordering = ["-id"]
+        permissions = [("retry_inboxentry", "Can have inbox entries tried again")]
+        constraints = [
+            models.UniqueConstraint(fields=["source", "provider", "event_id"], name="eventing_inbox_once"),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], condition=models.Q(state="waiting"), name="eventing_inbox_due"),
+            models.Index(fields=["received_at"], condition=models.Q(state="done"), name="eventing_inbox_old"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.event_id}: {self.state}"

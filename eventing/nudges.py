@@ -28,6 +28,7 @@ SNAPSHOT = "eventing.snapshot"
 REPLAY = "eventing.replay"
 ALERT = "eventing.alert"
 REQUESTED = "eventing.requested"
+INBOX = "eventing.inbox"
 
 
 class Nudge(NamedTuple):

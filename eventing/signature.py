@@ -30,7 +30,7 @@ _INSTALLED = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"),
 
 class Signature(NamedTuple):
     """Where and why a subscription failed at an event. ``frame`` is the innermost function of our own code that took
-    part, such as ``payments.gateway.SimulatedGateway.charge``; ``message`` is the error's without what differs."""
+    part, such as ``payments.gateway.stripe.StripeGateway.charge``; ``message`` is the error's without what differs."""
 
     subscription: str
     event_type: str

@@ -3,7 +3,7 @@ time, or was lost with the broker."""
 
 from __future__ import annotations
 
-from eventing import alerts, answers, letter_jobs, nudges, replay, requested
+from eventing import alerts, answers, inbox, letter_jobs, nudges, replay, requested
 from eventing.effects import EffectSubscription
 from eventing.nudges import Nudge
 from eventing.projections import ProjectionSubscription
@@ -31,8 +31,10 @@ def sweep() -> None:
     letter_jobs.tend()
     requested.purge()
     answers.purge()
+    inbox.purge()
     wanted: list[Nudge] = [Nudge(nudges.ALERT)] if alerts.are_due() else []
     wanted += [Nudge(nudges.REQUESTED)] if requested.is_waiting() else []
+    wanted += [Nudge(nudges.INBOX)] if inbox.is_waiting() else []
     waiting = run(WAITING)
     known = {subscription.name: subscription for subscription in subscriptions()}
     for name, partition in waiting:

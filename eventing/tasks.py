@@ -6,7 +6,7 @@ import time
 
 from celery import shared_task
 
-from eventing import alerts, nudges, replay, requested, snapshots, sweeping
+from eventing import alerts, inbox, nudges, replay, requested, snapshots, sweeping
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.nudges import Nudge
@@ -81,6 +81,17 @@ def carry_out_requested() -> None:
     while requested.work():
         if time.monotonic() > until:
             nudges.send([Nudge(nudges.REQUESTED)])
+            return
+
+
+@shared_task(name=nudges.INBOX)
+def hear() -> None:
+    """Understand what others told by webhooks."""
+    nudges.taken_up(Nudge(nudges.INBOX))
+    until = time.monotonic() + BUDGET
+    while inbox.work():
+        if time.monotonic() > until:
+            nudges.send([Nudge(nudges.INBOX)])
             return
 
 

@@ -15,6 +15,17 @@ def payment_of(order_id: UUID) -> UUID:
     return uuid5(order_id, "payment")
 
 
+def key_of_refund(payment_id: UUID, refund_id: UUID | None) -> str:
+    """What the gateway knows a refund by; a charge it knows by the payment's id."""
+    return f"{payment_id}-refund" if refund_id is None else f"{payment_id}-refund-{refund_id}"
+
+
+def payment_and_refund(key: str) -> tuple[UUID, UUID | None]:
+    """Whose key it is that the gateway knows a charge or a refund by. Raises ValueError for one that isn't ours."""
+    payment, _, refund = key.partition("-refund")
+    return UUID(payment), UUID(refund.removeprefix("-")) if refund else None
+
+
 class Charged(Value):
     """The gateway took the money, and calls the charge ``reference``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventing.effects import effect
-from payments.commands import RecordPayment, RecordRefund
+from payments.commands import RecordPayment, RecordRefund, key_of_refund
 from payments.events import PaymentRequested, RefundRequested
 from payments.gateway import gateway
 
@@ -18,6 +18,6 @@ def charge(event: PaymentRequested) -> RecordPayment:
 @effect(queue="gateway", attempts=8)
 def refund(event: RefundRequested) -> RecordRefund:
     """Give the money back, all of it or a part."""
-    key = f"{event.payment_id}-refund" if event.refund_id is None else f"{event.payment_id}-refund-{event.refund_id}"
+    key = key_of_refund(event.payment_id, event.refund_id)
     reference = gateway().refund(event.charge, event.amount, idempotency_key=key)
     return RecordRefund(payment_id=event.payment_id, refund_id=event.refund_id, reference=reference)

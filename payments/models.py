@@ -106,6 +106,19 @@ class GatewayEntry(models.Model):
         return f"{self.kind} {self.key}: {self.outcome}"
 
 
+class GatewayNotice(models.Model):
+    """What the simulated gateway is going to tell of its own accord, by a webhook, and how often it has."""
+
+    key = models.TextField(unique=True, help_text="Of the ledger entry.")
+    body = models.BinaryField()
+    times = models.SmallIntegerField(help_text="How often it's to be told.")
+    sent = models.SmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key}: told {self.sent} of {self.times} times"
+
+
 class GatewayOutage(models.Model):
     """While there's a row, the simulated gateway answers nobody."""
 

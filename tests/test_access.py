@@ -64,6 +64,8 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
     ("GET", "payments/<uuid:payment_id>", None, (401, 403, 403, 200, 200, 200)),
     ("POST", "payments/<uuid:payment_id>/refunds", REASON, (401, 403, 403, 403, 201, 201)),
     ("GET", "payments/<uuid:payment_id>/refunds/<uuid:refund_id>", None, (401, 403, 403, 200, 200, 200)),
+    ("POST", "payments/webhooks/<slug:provider>", GROUP, (400, 400, 400, 400, 400, 400)),  # it isn't signed
+    ("POST", "shipments/webhooks/<slug:provider>", GROUP, (400, 400, 400, 400, 400, 400)),
     ("GET", "shipments", None, (401, 403, 403, 200, 200, 200)),
     ("GET", "shipments/<uuid:shipment_id>", None, (401, 403, 403, 200, 200, 200)),
     ("GET", "commands", None, (401, 200, 200, 200, 200, 200)),
@@ -219,6 +221,7 @@ def _filled_in(route: str, clients: dict[str, ApiClient]) -> str:
         "<str:sku>": "85123A",
         "<str:name>/<uuid:key>": f"orders.OrderFulfilment/{order}",
         "<slug:signature>": GROUP["signature"],
+        "<slug:provider>": "simulated",
         "<str:name>": "orders.OrderSummaries",
     }
     made: dict[str, Callable[[], Any]] = {

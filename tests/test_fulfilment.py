@@ -28,7 +28,8 @@ from orders.commands import CancelOrder, PlaceOrder
 from orders.events import Fulfilment
 from orders.models import CustomerOrder, OrderLine, OrderSummary
 from payments.commands import Declined
-from payments.gateway import GatewayDown, OutcomeUnknown, SimulatedGateway
+from payments.gateway import GatewayDown, OutcomeUnknown
+from payments.gateway.simulated import SimulatedGateway
 from payments.models import GatewayEntry, PaymentSummary
 from shipping.commands import DeliverShipment, DispatchShipment
 from shipping.models import Consignment, ShipmentSummary

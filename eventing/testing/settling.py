@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Sum
 
+from eventing import inbox
 from eventing.advance import advance, remind_due, retry_due
 from eventing.effects import EffectSubscription, perform_due
 from eventing.models import Delivery
@@ -12,8 +13,9 @@ from eventing.subscriptions import Subscription, subscriptions
 
 
 def settle() -> None:
-    """Relay, advance every subscription and perform every effect, until nothing more happens by itself."""
-    while any([bool(sum(relay_all())), *[_advance(subscription) for subscription in subscriptions()]]):
+    """Relay, advance every subscription, perform every effect, and hear what was told, until nothing more happens by
+    itself."""
+    while any([inbox.work(), bool(sum(relay_all())), *[_advance(subscription) for subscription in subscriptions()]]):
         pass
 
 

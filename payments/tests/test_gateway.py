@@ -11,7 +11,8 @@ from django.db import connection
 
 from eventing.money import Money
 from payments.commands import Charged, Declined
-from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown, SimulatedGateway
+from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
+from payments.gateway.simulated import SimulatedGateway
 from payments.models import GatewayEntry
 from tests.builders import TOTAL, pounds
 

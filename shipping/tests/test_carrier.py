@@ -6,7 +6,8 @@ from threading import Barrier
 import pytest
 from django.db import connection
 
-from shipping.carrier import CarrierRefused, SimulatedCarrier, check_digit, tracking_number_of
+from shipping.carrier import CarrierRefused
+from shipping.carrier.simulated import SimulatedCarrier, check_digit, tracking_number_of
 from shipping.models import Consignment
 
 

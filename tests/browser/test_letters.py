@@ -51,7 +51,7 @@ def test_a_gateway_fails_and_what_was_not_charged_is_retried_once_and_then_gradu
 
     page.get_by_role("link", name="payments.gateway.GatewayDown").click()
     expect(page.get_by_text("The gateway answers <number> Service Unavailable.").first).to_be_visible()
-    expect(page.get_by_text("payments.gateway._check_order", exact=True)).to_be_visible()
+    expect(page.get_by_text("payments.gateway.simulated._check_order", exact=True)).to_be_visible()
     axe_clean(page)
 
     page.get_by_role("link", name=re.compile(r"^\d+$")).first.click()

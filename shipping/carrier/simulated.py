@@ -1,33 +1,21 @@
-"""The carrier: what we ask of it, and a simulator that keeps its own books, so that it can bear witness."""
+"""A carrier that moves nothing, and keeps its own books, so that it can bear witness."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import cycle
-from typing import Protocol
 
+from django.conf import settings
+from standardwebhooks import Webhook
+
+from eventing import inbox
 from eventing.contact import Contact
 from eventing.statements import run
-
-
-class CarrierRefused(Exception):
-    """The request contradicts what the carrier knows. Asking again won't help; a person has to look."""
-
-
-class Carrier(Protocol):
-    """Asked the same again, it gives the same answer and does nothing more."""
-
-    def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
-        """Book a consignment to somebody, and return its tracking number."""
-
-    def void(self, tracking_number: str) -> None:
-        """Give a consignment up. Raises CarrierRefused for one that there isn't."""
-
-
-def carrier() -> Carrier:
-    """The carrier in use."""
-    return SimulatedCarrier()
-
+from shipping.carrier import CarrierRefused, Scan, Sighting
+from shipping.models import Consignment
 
 # Two at once wait for each other, and one of them books. No conflict is named, because there are two kinds: a statement
 # that named the key's would fail when it meets the tracking number's first.
@@ -49,6 +37,8 @@ RETURNING key
 class SimulatedCarrier:
     """Books everything at once, and keeps the table of ``Consignment``, in autocommit."""
 
+    name = "simulated"
+
     def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
         """The same key has the same tracking number, always. The recipient is on the label alone, and not in the
         books."""
@@ -61,6 +51,30 @@ class SimulatedCarrier:
         """Voids a consignment once; the time of the first request stays."""
         if not run(VOID, {"tracking_number": tracking_number}):
             raise CarrierRefused(f"There's no consignment {tracking_number}.")
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> str:
+        """By Standard Webhooks."""
+        return inbox.verified(body, headers, settings.SIMULATED_WEBHOOK_SECRET)
+
+    def read(self, body: bytes) -> Sighting:
+        """Where a parcel was seen."""
+        told = json.loads(body)
+        return Sighting(told["tracking_number"], Scan(told["scan"]))
+
+
+def tell(tracking_number: str, scan: Scan) -> bool:
+    """Tell of a parcel, in the same way as over HTTP. Returns whether it's news. Raises CarrierRefused for one that
+    isn't booked."""
+    if not Consignment.objects.filter(tracking_number=tracking_number, voided_at=None).exists():
+        raise CarrierRefused(f"There's no consignment {tracking_number}, or it was given up.")
+    body = json.dumps({"tracking_number": tracking_number, "scan": scan.value}).encode()
+    event_id, now = f"{tracking_number}-{scan.value}", datetime.now(UTC)
+    headers = {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(settings.SIMULATED_WEBHOOK_SECRET).sign(event_id, now, body.decode()),
+    }
+    return inbox.keep("shipping", SimulatedCarrier.name, SimulatedCarrier().verify(body, headers), body)
 
 
 def tracking_number_of(key: str) -> str:

@@ -1,0 +1,146 @@
+"""Stripe, by its PaymentIntents: authorised and captured at once, refunded in whole or in parts.
+
+Each request carries an idempotency key, and in its metadata the key that we know it by, so that what Stripe tells of
+its own accord leads back to our payment. Needs requirements-stripe.txt, STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from eventing.inbox import InvalidSignature
+from eventing.money import Money, exponent
+from payments.commands import Charged, Declined, RecordPayment, RecordRefund, payment_and_refund
+from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
+
+try:
+    import stripe
+except ImportError as missing:
+    raise ImproperlyConfigured(
+        "PAYMENT_GATEWAY is stripe, and its package isn't installed: pip install -r requirements-stripe.txt"
+    ) from missing
+
+TIMEOUT = 20  # seconds
+RETRIES = 1  # the package's own, with the same key; after that the effect asks again, later
+
+# Where Stripe's minor units aren't those of ISO 4217 (https://docs.stripe.com/currencies, "special cases"), and where
+# the last digit has to be 0.
+EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0}
+IN_TENS = {"BHD", "JOD", "KWD", "OMR", "TND"}
+
+
+class StripeGateway:
+    """Asks Stripe."""
+
+    name = "stripe"
+
+    def __init__(self) -> None:
+        self._client = stripe.StripeClient(
+            settings.STRIPE_API_KEY,
+            base_addresses={"api": settings.STRIPE_API_BASE},
+            max_network_retries=RETRIES,
+            http_client=stripe.RequestsClient(timeout=TIMEOUT),
+        )
+
+    def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
+        """Authorise and capture."""
+        try:
+            with _translated():
+                intent = self._client.v1.payment_intents.create(
+                    {
+                        "amount": _theirs(amount),
+                        "currency": amount.currency.lower(),
+                        "payment_method": method,
+                        "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                        "capture_method": "manual",
+                        "confirm": True,
+                        "error_on_requires_action": True,
+                        "metadata": {"key": idempotency_key},
+                    },
+                    {"idempotency_key": idempotency_key},
+                )
+                if intent.status == "requires_capture":
+                    options: Any = {"idempotency_key": f"{idempotency_key}-capture"}
+                    intent = self._client.v1.payment_intents.capture(intent.id, {}, options)
+        except stripe.CardError as declined:
+            return _declined(declined.error.to_dict() if declined.error else {})
+        if intent.status != "succeeded":
+            raise OutcomeUnknown(f"Stripe's {intent.id} is {intent.status}.")
+        return Charged(reference=intent.id)
+
+    def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
+        """Of a PaymentIntent."""
+        with _translated():
+            refund = self._client.v1.refunds.create(
+                {"payment_intent": charge, "amount": _theirs(amount), "metadata": {"key": idempotency_key}},
+                {"idempotency_key": idempotency_key},
+            )
+        if refund.status not in ("succeeded", "pending"):
+            raise GatewayRefused(f"Stripe's refund {refund.id} is {refund.status}.")
+        return str(refund.id)
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> str:
+        """By Stripe's own signature, with any of the secrets that are valid."""
+        for secret in settings.STRIPE_WEBHOOK_SECRET:
+            try:
+                stripe.WebhookSignature.verify_header(body.decode(), headers.get("Stripe-Signature", ""), secret, 300)
+                return str(json.loads(body)["id"])
+            except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError):
+                continue
+        raise InvalidSignature("This isn't signed as Stripe signs, or is older than five minutes.")
+
+    def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
+        """Payments that succeeded or failed, and refunds that succeeded, if they're ours."""
+        told = json.loads(body)
+        about = told["data"]["object"]
+        key = about.get("metadata", {}).get("key", "")
+        if not key:
+            return None
+        payment_id, refund_id = payment_and_refund(key)
+        match told["type"]:
+            case "payment_intent.succeeded":
+                return RecordPayment(payment_id=payment_id, outcome=Charged(reference=about["id"]))
+            case "payment_intent.payment_failed":
+                return RecordPayment(payment_id=payment_id, outcome=_declined(about["last_payment_error"] or {}))
+            case "refund.created" | "refund.updated" if about["status"] == "succeeded":
+                return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=about["id"])
+            case _:
+                return None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Stripe's errors as ours; but for a card's that was declined."""
+    try:
+        yield
+    except stripe.CardError:
+        raise
+    except stripe.RateLimitError as error:
+        raise GatewayDown(str(error)) from error
+    except (stripe.APIConnectionError, stripe.APIError) as error:
+        raise OutcomeUnknown(str(error)) from error
+    except stripe.StripeError as error:
+        raise GatewayRefused(str(error)) from error
+
+
+def _declined(told: Mapping[str, Any]) -> Declined:
+    """The bank's own reason where there is one."""
+    code = told.get("decline_code") or told.get("code") or "declined"
+    return Declined(code=str(code), message=str(told.get("message") or "The payment was declined."))
+
+
+def _theirs(amount: Money) -> int:
+    """The amount in Stripe's minor units. Raises GatewayRefused for one that can't be told in them."""
+    ours = exponent(amount.currency)
+    shift = EXPONENTS.get(amount.currency, ours) - ours
+    minor = int(amount.minor * 10**shift) if shift >= 0 else amount.minor // int(10**-shift)
+    exact = shift >= 0 or amount.minor % 10**-shift == 0
+    if not exact or (amount.currency in IN_TENS and minor % 10):
+        raise GatewayRefused(f"Stripe can't take {amount}: it has too many digits.")
+    return minor

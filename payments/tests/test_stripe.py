@@ -1,0 +1,217 @@
+"""The adapter against a server that speaks Stripe's API; and both gateways against the same promises."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pytest_django import Settings
+
+from eventing.inbox import InvalidSignature
+from eventing.money import Money
+from payments.commands import Charged, Declined, RecordPayment, RecordRefund, key_of_refund
+from payments.gateway import Gateway, GatewayDown, GatewayRefused, OutcomeUnknown
+from payments.gateway.simulated import SimulatedGateway
+from payments.gateway.stripe import StripeGateway
+from payments.tests.stripe_api import CONTRACT, StripeApi, stripe_api
+from tests.builders import pounds
+
+pytestmark = pytest.mark.django_db
+
+SECRETS = ["whsec_new", "whsec_old"]
+PAYMENT = UUID(int=7)
+
+
+@pytest.fixture
+def api() -> Iterator[StripeApi]:
+    with stripe_api() as running:
+        yield running
+
+
+@pytest.fixture
+def stripe(api: StripeApi, settings: Settings) -> StripeGateway:
+    settings.STRIPE_API_KEY, settings.STRIPE_API_BASE = "sk_test_made_up", api.address
+    settings.STRIPE_WEBHOOK_SECRET = SECRETS
+    return StripeGateway()
+
+
+@pytest.fixture(params=["simulated", "stripe"])
+def either(request: pytest.FixtureRequest) -> tuple[Gateway, dict[str, str]]:
+    """A gateway, and what it calls methods of payment."""
+    if request.param == "simulated":
+        return SimulatedGateway(), {"good": "tok_visa", "bad": "tok_chargeDeclinedInsufficientFunds"}
+    names = {"good": "pm_card_visa", "bad": "pm_card_chargeDeclinedInsufficientFunds"}
+    return request.getfixturevalue("stripe"), names
+
+
+def charged(gateway: Gateway, amount: Money, method: str, key: str) -> str:
+    outcome = gateway.charge(amount, method, idempotency_key=key)
+    assert isinstance(outcome, Charged)
+    return outcome.reference
+
+
+def test_asked_again_a_gateway_answers_the_same_and_takes_nothing_more(either: tuple[Gateway, dict[str, str]]) -> None:
+    gateway, names = either
+    key = str(uuid4())
+    first, again = (charged(gateway, pounds("10"), names["good"], key) for _ in range(2))
+    assert first == again
+    assert charged(gateway, pounds("10"), names["good"], str(uuid4())) != first
+
+
+def test_a_gateway_declines_and_says_why(either: tuple[Gateway, dict[str, str]]) -> None:
+    gateway, names = either
+    key = str(uuid4())
+    outcomes = [gateway.charge(pounds("10"), names["bad"], idempotency_key=key) for _ in range(2)]
+    assert outcomes[0] == outcomes[1]
+    assert isinstance(outcomes[0], Declined)
+    assert outcomes[0].code == "insufficient_funds"
+
+
+def test_a_key_is_for_one_request(either: tuple[Gateway, dict[str, str]]) -> None:
+    gateway, names = either
+    key = str(uuid4())
+    charged(gateway, pounds("10"), names["good"], key)
+    with pytest.raises(GatewayRefused):
+        gateway.charge(pounds("11"), names["good"], idempotency_key=key)
+
+
+def test_a_gateway_gives_back_what_it_took_and_no_more(either: tuple[Gateway, dict[str, str]]) -> None:
+    gateway, names = either
+    reference = charged(gateway, pounds("10"), names["good"], str(uuid4()))
+    part = gateway.refund(reference, pounds("4"), idempotency_key="a")
+    assert gateway.refund(reference, pounds("4"), idempotency_key="a") == part
+    with pytest.raises(GatewayRefused):
+        gateway.refund(reference, pounds("6.01"), idempotency_key="b")
+    assert gateway.refund(reference, pounds("6"), idempotency_key="c") != part
+
+
+def test_what_stripe_is_asked_is_authorised_and_then_captured(api: StripeApi, stripe: StripeGateway) -> None:
+    assert charged(stripe, pounds("12.34"), "pm_card_visa", str(PAYMENT)) == "pi_1"
+    (create, form, key), (capture, _, capture_key) = api.requests
+    assert (create, key) == ("/v1/payment_intents", str(PAYMENT))
+    assert form == {
+        "amount": "1234",
+        "currency": "gbp",
+        "payment_method": "pm_card_visa",
+        "automatic_payment_methods[enabled]": "true",
+        "automatic_payment_methods[allow_redirects]": "never",
+        "capture_method": "manual",
+        "confirm": "true",
+        "error_on_requires_action": "true",
+        "metadata[key]": str(PAYMENT),
+    }
+    assert (capture, capture_key) == ("/v1/payment_intents/pi_1/capture", f"{PAYMENT}-capture")
+    assert api.taken == {"pi_1": 1234}
+
+
+def test_a_failure_is_asked_about_again_with_the_same_key(api: StripeApi, stripe: StripeGateway) -> None:
+    api.failures = ["500"]
+    assert charged(stripe, pounds("10"), "pm_card_visa", "k") == "pi_1"
+    assert [key for _, _, key in api.requests] == ["k", "k", "k-capture"]
+
+
+@pytest.mark.parametrize("failures", [["hang up"] * 2, ["500"] * 2, ["", "hang up", "hang up"]])
+def test_money_that_was_taken_without_an_answer_is_found_by_asking_again(
+    api: StripeApi, stripe: StripeGateway, failures: list[str]
+) -> None:
+    api.failures = failures
+    with pytest.raises(OutcomeUnknown):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+    assert charged(stripe, pounds("10"), "pm_card_visa", "k") == "pi_1"
+    assert api.taken == {"pi_1": 1000}
+
+
+@pytest.mark.parametrize(("failure", "error"), [("401", GatewayRefused), ("429", GatewayDown)])
+def test_what_is_wrong_with_us_is_told_from_what_is_wrong_with_them(
+    api: StripeApi, stripe: StripeGateway, failure: str, error: type[Exception]
+) -> None:
+    api.failures = [failure] * 3
+    with pytest.raises(error):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+    assert not api.taken
+
+
+def test_nobody_there_is_an_outcome_that_is_not_known(stripe: StripeGateway, settings: Settings) -> None:
+    settings.STRIPE_API_BASE = "http://127.0.0.1:1"
+    with pytest.raises(OutcomeUnknown):
+        StripeGateway().charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "theirs"),
+    [
+        (1999, "GBP", 1999),
+        (500, "JPY", 500),
+        (500, "ISK", 50000),
+        (500, "UGX", 50000),
+        (70000, "MGA", 700),
+        (1230, "BHD", 1230),
+    ],
+)
+def test_amounts_are_told_in_stripes_own_minor_units(
+    api: StripeApi, stripe: StripeGateway, minor: int, currency: str, theirs: int
+) -> None:
+    charged(stripe, Money(minor=minor, currency=currency), "pm_card_visa", "k")
+    assert list(api.taken.values()) == [theirs]
+
+
+@pytest.mark.parametrize(("minor", "currency"), [(1235, "BHD"), (70001, "MGA")])
+def test_an_amount_that_stripe_can_not_take_is_refused_before_it_is_asked(
+    api: StripeApi, stripe: StripeGateway, minor: int, currency: str
+) -> None:
+    with pytest.raises(GatewayRefused, match="too many digits"):
+        stripe.charge(Money(minor=minor, currency=currency), "pm_card_visa", idempotency_key="k")
+    assert not api.requests
+
+
+def signed(told: dict[str, Any], *, secret: str = SECRETS[0], age: int = 0) -> tuple[bytes, dict[str, str]]:
+    body, at = json.dumps(told).encode(), int(time.time()) - age
+    signature = hmac.new(secret.encode(), f"{at}.".encode() + body, sha256).hexdigest()
+    return body, {"Stripe-Signature": f"t={at},v1={signature}"}
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_webhook_is_known_by_either_secret_while_one_replaces_the_other(stripe: StripeGateway, secret: str) -> None:
+    assert stripe.verify(*signed(CONTRACT["webhook"], secret=secret)) == "evt_1"
+
+
+def test_a_webhook_that_is_not_stripes_is_refused(stripe: StripeGateway) -> None:
+    body, headers = signed(CONTRACT["webhook"])
+    for wrong in (
+        (body + b" ", headers),
+        (body, {}),
+        (body, {"Stripe-Signature": "nonsense"}),
+        signed(CONTRACT["webhook"], secret="whsec_else"),
+        signed(CONTRACT["webhook"], age=301),
+        (b"\xff", headers),
+    ):
+        with pytest.raises(InvalidSignature):
+            stripe.verify(*wrong)
+
+
+def told(kind: str, **about: Any) -> bytes:
+    return json.dumps({**CONTRACT["webhook"], "type": kind, "data": {"object": about}}).encode()
+
+
+def test_what_stripe_tells_becomes_what_is_recorded(stripe: StripeGateway) -> None:
+    refund = uuid4()
+    assert stripe.read(told("payment_intent.succeeded", id="pi_1", metadata={"key": str(PAYMENT)})) == RecordPayment(
+        payment_id=PAYMENT, outcome=Charged(reference="pi_1")
+    )
+    error = CONTRACT["errors"]["402"]["error"]
+    failed = told("payment_intent.payment_failed", metadata={"key": str(PAYMENT)}, last_payment_error=error)
+    assert stripe.read(failed) == RecordPayment(
+        payment_id=PAYMENT, outcome=Declined(code="generic_decline", message="Your card was declined.")
+    )
+    key = {"key": key_of_refund(PAYMENT, refund)}
+    assert stripe.read(told("refund.updated", id="re_1", status="succeeded", metadata=key)) == RecordRefund(
+        payment_id=PAYMENT, refund_id=refund, reference="re_1"
+    )
+    assert stripe.read(told("refund.updated", id="re_1", status="pending", metadata=key)) is None
+    assert stripe.read(told("customer.created", id="cus_1")) is None
