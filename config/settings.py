@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -198,11 +199,13 @@ FULFILMENT = env.str("FULFILMENT", default="orchestrated")
 if FULFILMENT not in ("orchestrated", "choreographed"):
     raise ImproperlyConfigured(f"FULFILMENT is {FULFILMENT!r}; it has to be orchestrated or choreographed.")
 
+WEBHOOK_SCHEDULE = [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
+
 EVENTING = {
     "PERSON_KEYS": wrapping_keys(PERSONAL_DATA_KEYS),
     # What operators call affected: the field of events that names it, what it's called, and the URL name of its page.
     "SUBJECT": {"field": "order_id", "name": "order", "names": "orders", "page": "dashboard:order"},
-    "QUEUES": ["eventing", "gateway", "carrier", "mail"],
+    "QUEUES": ["eventing", "gateway", "carrier", "mail", "webhooks"],
     "BATCH": env.int("EVENTING_BATCH", default=500),
     "LEASE_SECONDS": env.float("EVENTING_LEASE_SECONDS", default=60.0),
     "ATTEMPTS": env.int("EVENTING_ATTEMPTS", default=8),
@@ -211,6 +214,11 @@ EVENTING = {
     "ALERT_AFTER_SECONDS": env.float("EVENTING_ALERT_AFTER_SECONDS", default=900.0),
     "ALERT_WEBHOOK_URL": ALERT_WEBHOOK_URL,
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
+    # Seconds before each attempt at a webhook; after the last one the delivery has failed.
+    "WEBHOOK_SCHEDULE": env.list("WEBHOOK_SCHEDULE", cast=float, default=WEBHOOK_SCHEDULE),
+    "WEBHOOK_SECONDS": env.float("WEBHOOK_SECONDS", default=15.0),
+    "WEBHOOK_INSECURE": env.bool("WEBHOOK_INSECURE", default=False),
+    "WEBHOOK_ALLOWED_NETWORKS": [ip_network(each) for each in env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])],
 }
 
 UNFOLD = {

@@ -7,6 +7,10 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from eventing.webhooks.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
+
+__all__ = ["WebhookDelivery", "WebhookEndpoint", "WebhookSecret"]
+
 
 class StoredEvent(models.Model):
     """One event. Append-only: a trigger refuses every other change, and `store.append` is the only writer.
