@@ -118,6 +118,21 @@ def wrapped_by() -> dict[str, int]:
     return dict(run(HOW_MANY))
 
 
+def wrap(of: str, key: bytes) -> tuple[str, bytes]:
+    """Any key or secret of somebody, encrypted as the keys of persons are; before it the name of what encrypts it."""
+    return _wrapping()[0], _wrapped(of, key)
+
+
+def unwrap(of: str, wrapped: bytes, by: str) -> bytes:
+    """What `wrap` encrypted. Raises UnknownWrappingKey."""
+    return _unwrap(of, wrapped, by)
+
+
+def wrapping_names() -> list[str]:
+    """The names of the environment's keys, the one that encrypts first."""
+    return list(_wrappings())
+
+
 def encrypted(cipher: AESGCM, plain: bytes, *, about: str) -> bytes:
     """Nonce and ciphertext. Decrypting them takes the same words ``about`` what it is."""
     nonce = os.urandom(NONCE)
