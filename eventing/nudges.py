@@ -27,6 +27,7 @@ PERFORM = "eventing.perform"
 SNAPSHOT = "eventing.snapshot"
 REPLAY = "eventing.replay"
 ALERT = "eventing.alert"
+WEBHOOKS = "eventing.webhooks"
 
 
 class Nudge(NamedTuple):

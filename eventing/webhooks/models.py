@@ -30,6 +30,10 @@ class WebhookEndpoint(models.Model):
     def __str__(self) -> str:
         return f"{self.id} to {self.url}"
 
+    def hears_of(self, event_type: str, position: int) -> bool:
+        """Whether it asked for events of this type, and was there before this one was published."""
+        return position > self.after_position and (self.event_types is None or event_type in self.event_types)
+
 
 class WebhookSecret(models.Model):
     """A secret that an endpoint's messages are signed with, encrypted. One that was replaced is valid for a while."""
@@ -100,9 +104,7 @@ class WebhookDelivery(models.Model):
                 name="eventing_webhook_leased",
             ),
             models.Index(fields=["endpoint", "id"], name="eventing_webhook_of_endpoint"),
-            models.Index(
-                fields=["endpoint", "id"], condition=models.Q(state="failed"), name="eventing_webhook_failed"
-            ),
+            models.Index(fields=["endpoint", "id"], condition=models.Q(state="failed"), name="eventing_webhook_failed"),
         ]
 
     def __str__(self) -> str:

@@ -39,6 +39,10 @@ class Answer(NamedTuple):
         """Whether the receiver has it now."""
         return self.status is not None and 200 <= self.status < 300
 
+    def without_excerpt(self) -> Answer:
+        """The same without what the receiver said."""
+        return Answer(self.status, self.error, self.milliseconds, self.wait)
+
 
 def send(url: str, *, id: str, body: bytes, secrets: Sequence[str]) -> Answer:
     """Send a message once. Never raises for what an address or a network can come up with."""
