@@ -268,7 +268,9 @@ SPECTACULAR_SETTINGS = {
         "OpenLetterState": "eventing.models.Delivery.OPEN",
         "LetterJobState": "eventing.models.LetterJob.State",
         "LetterOutcome": "eventing.models.JobLetter.State",
+        "WebhookDeliveryState": "eventing.models.WebhookDelivery.State",
     },
+    "WEBHOOKS": ["eventing.webhooks.api.event_happened"],
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.problems.describe"],
 }
 DRF_STANDARDIZED_ERRORS = {
