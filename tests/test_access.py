@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from django.db import models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from knox.models import AuthToken
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from eventing.models import Delivery, LetterGroup, StoredEvent
+from eventing.models import Delivery, LetterGroup, StoredEvent, WebhookDelivery
 from eventing.testing import settle
+from eventing.webhooks import endpoints
 
 pytestmark = pytest.mark.django_db
 
@@ -29,11 +32,13 @@ LIST_ITEM = {"sku": "71053", "description": "Lantern", "list_price": PRICE}
 RECEIVE = {"quantity": 1}
 REPLAY = {"projection": "orders.OrderSummaries"}
 REASON = {"reason": "A test"}
+WEBHOOK = {"url": "https://[::1]:65000/"}
 GROUP = {"signature": "0123456789abcdef"}
 
 OPERATOR = [
     *("view_ordersummary", "add_ordersummary", "cancel_order", "return_items", "change_stocklevel"),
     *("view_sagainstance", "resume_sagainstance", "view_replay", "run_replay"),
+    *("view_webhookendpoint", "manage_webhooks"),
     *("view_delivery", "retry_delivery", "skip_delivery", "view_checkpoint", "pause_checkpoint"),
 ]
 WHO = ("nobody", "customer", "other customer", "operator", "administrator")
@@ -75,6 +80,28 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int]]] = [
     ("GET", "subscriptions", None, (401, 403, 403, 200, 200)),
     ("GET", "subscriptions/<str:name>", None, (401, 403, 403, 200, 200)),
     ("POST", "subscriptions/<str:name>/<str:act>", None, (401, 403, 403, 200, 200)),
+    ("GET", "webhook-endpoints", None, (401, 403, 403, 200, 200)),
+    ("POST", "webhook-endpoints", WEBHOOK, (401, 403, 403, 201, 201)),
+    ("GET", "webhook-endpoints/<uuid:endpoint_id>", None, (401, 403, 403, 200, 200)),
+    ("PATCH", "webhook-endpoints/<uuid:endpoint_id>", {"enabled": False}, (401, 403, 403, 200, 200)),
+    ("PATCH", "webhook-endpoints/<uuid:endpoint_id>", WEBHOOK, (401, 403, 403, 200, 403)),  # the operator's own
+    ("DELETE", "webhook-endpoints/<uuid:endpoint_id>", None, (401, 403, 403, 204, 204)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/rotate-secret", {}, (401, 403, 403, 200, 403)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/test", None, (401, 403, 403, 200, 200)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/replay", {"since_position": 0}, (401, 403, 403, 200, 200)),
+    ("GET", "webhook-endpoints/<uuid:endpoint_id>/deliveries", None, (401, 403, 403, 200, 200)),
+    (
+        "POST",
+        "webhook-endpoints/<uuid:endpoint_id>/deliveries/<int:delivery_id>/retry",
+        None,
+        (401, 403, 403, 200, 200),
+    ),
+    (
+        "POST",
+        "webhook-endpoints/<uuid:endpoint_id>/deliveries/<int:delivery_id>/skip",
+        REASON,
+        (401, 403, 403, 200, 200),
+    ),
     ("GET", "schema", None, (200, 200, 200, 200, 200)),
     ("GET", "docs", None, (200, 200, 200, 200, 200)),
 ]
@@ -99,8 +126,15 @@ def clients() -> dict[str, APIClient]:
 @pytest.mark.parametrize(("method", "route", "body", "expected"), TABLE)
 @pytest.mark.parametrize("who", WHO)
 def test_everybody_gets_what_the_table_says(
-    clients: dict[str, APIClient], who: str, method: str, route: str, body: Any, expected: tuple[int, ...]
+    clients: dict[str, APIClient],
+    settings: Settings,
+    who: str,
+    method: str,
+    route: str,
+    body: Any,
+    expected: tuple[int, ...],
 ) -> None:
+    settings.EVENTING = {**settings.EVENTING, "WEBHOOK_ALLOWED_NETWORKS": [ip_network("::1")]}
     clients["administrator"].post("/api/v1/inventory/items", {**LIST_ITEM, "sku": "85123A"})
     order = clients["customer"].post("/api/v1/orders", PLACE).json()
     path = route.replace("<uuid:order_id>", order["order_id"]).replace("<str:sku>", "85123A")
@@ -116,6 +150,10 @@ def test_everybody_gets_what_the_table_says(
     if "<int:job_id>" in route:
         job = clients["administrator"].post("/api/v1/letter-jobs", GROUP).json()
         path = path.replace("<int:job_id>", str(job["id"]))
+    if "<uuid:endpoint_id>" in route:
+        delivery = _webhook_delivery(User.objects.get(username="clerk"))
+        path = path.replace("<uuid:endpoint_id>", str(delivery.endpoint_id))
+        path = path.replace("<int:delivery_id>", str(delivery.pk))
     path = path.replace("<str:name>", "orders.OrderSummaries").replace("<str:act>", "pause")
 
     answer = clients[who].generic(method, f"/api/v1/{path}", _json(body), content_type="application/json")
@@ -214,6 +252,13 @@ def _dead_letter() -> int:
         signature=group.signature,
     )
     return letter.pk
+
+
+def _webhook_delivery(owner: User) -> WebhookDelivery:
+    """One that waits, at an address where nobody listens."""
+    endpoint, _ = endpoints.register(owner, url=WEBHOOK["url"], description="", event_types=None)
+    event = StoredEvent.objects.earliest("recorded_at")
+    return WebhookDelivery.objects.create(endpoint=endpoint, event=event, position=1, sequence="a sequence")
 
 
 def _listed(client: APIClient) -> set[str]:

@@ -168,10 +168,12 @@ class Claim(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """How many deliveries wait again, and the position up to which the log was looked at."""
+    """How many deliveries wait again, the position up to which the log was looked at, and the one up to which all
+    endpoints have their deliveries."""
 
     deliveries: int
     position: int
+    walked: int
 
 
 def nudge_for(endpoint_id: UUID) -> Nudge:
@@ -245,7 +247,7 @@ def replay(endpoint_id: UUID, types: Sequence[str], *, since: int, until: int, d
         },
     )
     release(endpoint_id)
-    return Replayed(replayed, position if looked_at == MOST_REPLAYED else max(since, until))
+    return Replayed(replayed, position if looked_at == MOST_REPLAYED else max(since, until), until)
 
 
 def release(endpoint_id: UUID, sequence: str | None = None) -> None:

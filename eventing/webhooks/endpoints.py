@@ -110,17 +110,14 @@ def skip(delivery: WebhookDelivery, *, reason: str, who: User) -> None:
         _nudge(delivery.endpoint_id)
 
 
-def replay(
-    endpoint: WebhookEndpoint, *, types: Sequence[str], since: int, done_too: bool, who: User
-) -> tuple[Replayed, int]:
-    """Send it again what it missed behind a position, `deliveries.MOST_REPLAYED` events at most; and up to which
-    position the log has been walked."""
+def replay(endpoint: WebhookEndpoint, *, types: Sequence[str], since: int, done_too: bool, who: User) -> Replayed:
+    """Send it again what it missed behind a position, of `deliveries.MOST_REPLAYED` events at most."""
     with _held_walk():
         walked = Checkpoint.objects.get(subscription=SUBSCRIPTION, partition=0).position
         replayed = deliveries.replay(endpoint.pk, types, since=since, until=walked, done_too=done_too)
         audit.note(who, "replayed", endpoint, since=since, until=replayed.position, deliveries=replayed.deliveries)
         _nudge(endpoint.pk)
-        return replayed, walked
+        return replayed
 
 
 def _nudge(endpoint_id: UUID) -> None:

@@ -30,8 +30,8 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the keys of all persons, and the secrets of webhooks, with the first key of PERSONAL_DATA_KEYS, beside "
-        "everybody who works. "
+        "Encrypt the keys of all persons, and the secrets of webhooks, with the first key of PERSONAL_DATA_KEYS, "
+        "beside everybody who works. "
         "Interrupt it whenever you like: the same command goes on. Says which of the others can go then. "
         "Exit codes: 0 done, 1 keys are encrypted with one that isn't there, 2 usage, 130 interrupted."
     )
