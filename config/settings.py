@@ -290,5 +290,6 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},  # which would tell of every webhook, with its whole address
     },
 }

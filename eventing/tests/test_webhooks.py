@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -635,14 +636,14 @@ def test_the_sweep_finds_what_no_nudge_is_on_its_way_for(
     time_passes()
 
 
-def test_workers_send_what_happens(endpoint: WebhookEndpoint, receiver: Receiver, program: Program) -> None:
+def test_workers_send_what_happens(
+    endpoint: WebhookEndpoint, receiver: Receiver, program: Program, tmp_path: Path
+) -> None:
     settings = {"WEBHOOK_INSECURE": "true", "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
     program(*WORKER, **settings)
     program(*[part.replace("eventing", "webhooks") for part in WORKER], "--pool=threads", **settings)
-    account = opens_account()
-    pays_in(account, *range(20))
-    everything_is_relayed()
-    sweeping.sweep()
+    program("celery", "--app=config", "beat", "--schedule", str(tmp_path / "beat"))
+    pays_in(opens_account(), *range(20))
     assert eventually(lambda: len(receiver.heard) == 21)
     assert receiver.amounts == list(range(20))
     assert json.loads(receiver.heard[0].body)["type"] == "bank.account_opened"
