@@ -199,6 +199,10 @@ FULFILMENT = env.str("FULFILMENT", default="orchestrated")
 if FULFILMENT not in ("orchestrated", "choreographed"):
     raise ImproperlyConfigured(f"FULFILMENT is {FULFILMENT!r}; it has to be orchestrated or choreographed.")
 
+try:
+    WEBHOOK_ALLOWED_NETWORKS = [ip_network(each) for each in env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])]
+except ValueError as error:
+    raise ImproperlyConfigured(f"WEBHOOK_ALLOWED_NETWORKS has to be networks such as 10.1.0.0/16: {error}.") from error
 WEBHOOK_SCHEDULE = [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
 
 EVENTING = {
@@ -218,7 +222,7 @@ EVENTING = {
     "WEBHOOK_SCHEDULE": env.list("WEBHOOK_SCHEDULE", cast=float, default=WEBHOOK_SCHEDULE),
     "WEBHOOK_SECONDS": env.float("WEBHOOK_SECONDS", default=15.0),
     "WEBHOOK_INSECURE": env.bool("WEBHOOK_INSECURE", default=False),
-    "WEBHOOK_ALLOWED_NETWORKS": [ip_network(each) for each in env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])],
+    "WEBHOOK_ALLOWED_NETWORKS": WEBHOOK_ALLOWED_NETWORKS,
 }
 
 UNFOLD = {

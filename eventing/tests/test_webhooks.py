@@ -20,7 +20,6 @@ from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import WebhookVerificationError
 
-from config.wrapping_keys import wrapping_keys
 from eventing import checkpoints, nudges, person_keys, store, sweeping
 from eventing.advance import advance
 from eventing.domain import Rejected
@@ -546,7 +545,7 @@ def test_secrets_are_stored_encrypted_and_rotated_with_the_keys_of_persons(
     stored = WebhookSecret.objects.get()
     assert secret.encode() not in bytes(stored.wrapped)
     (old,) = person_keys.wrapping_names()
-    new = wrapping_keys("new:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+    new = {"new": bytes(32)}
     settings.EVENTING = {**settings.EVENTING, "PERSON_KEYS": {**new, **settings.EVENTING["PERSON_KEYS"]}}
     call_command("rotate_person_keys")
     stored.refresh_from_db()

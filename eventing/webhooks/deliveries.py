@@ -198,7 +198,7 @@ def make(endpoint_id: UUID, records: Iterable[Record]) -> None:
 def claim(endpoint_id: UUID) -> Claim | None:
     """Take the delivery that has been due for longest, unless enough are under way to the endpoint."""
     for id, event_id, position, sequence, attempt in run(
-        CLAIM, {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": lease()}
+        CLAIM, {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
     ):
         (row,) = run(RECORDS, {"ids": [event_id]})
         return Claim(id, attempt, position, sequence, row)
@@ -264,6 +264,11 @@ def _released(endpoint_id: UUID, rows: list[tuple[Any, ...]]) -> bool:
     for (sequence,) in rows:
         release(endpoint_id, sequence)
     return bool(rows)
+
+
+def _lease() -> timedelta:
+    """How long a delivery is left to its worker: longer than any receiver may take."""
+    return lease() + timedelta(seconds=settings.EVENTING["WEBHOOK_SECONDS"])
 
 
 def _delay(attempt: int, wait: float) -> timedelta | None:
