@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
 from eventing import nudges
 from eventing.deliveries import RECORDS, lease
@@ -66,12 +67,14 @@ WITH made AS (
 SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max(position) FROM made)
 """
 
+# One claims at a time for an endpoint, so that each sees what the others have under way.
+HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
+
 CLAIM = """
 UPDATE eventing_webhook_delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
     leased_until = statement_timestamp() + %(lease)s
 FROM (
     SELECT due.id AS claimed_id FROM eventing_webhook_delivery due
-    JOIN eventing_webhook_endpoint endpoint ON endpoint.id = due.endpoint_id AND endpoint.enabled
     WHERE due.endpoint_id = %(endpoint)s AND due.state = 'waiting' AND due.due_at <= statement_timestamp()
         AND (due.leased_until IS NULL OR due.leased_until <= statement_timestamp())
         AND due.position = (
@@ -84,7 +87,7 @@ FROM (
             WHERE sent.endpoint_id = due.endpoint_id AND sent.leased_until > statement_timestamp()
         )
     ORDER BY due.due_at, due.position LIMIT 1
-    FOR UPDATE OF due SKIP LOCKED
+    FOR UPDATE SKIP LOCKED
 ) claimed
 WHERE eventing_webhook_delivery.id = claimed_id
 RETURNING id, event_id, position, sequence, attempts
@@ -197,9 +200,11 @@ def make(endpoint_id: UUID, records: Iterable[Record]) -> None:
 
 def claim(endpoint_id: UUID) -> Claim | None:
     """Take the delivery that has been due for longest, unless enough are under way to the endpoint."""
-    for id, event_id, position, sequence, attempt in run(
-        CLAIM, {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
-    ):
+    with transaction.atomic():
+        held = run(HOLD, {"endpoint": endpoint_id})
+        wanted = {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
+        claimed = run(CLAIM, wanted) if held else []
+    for id, event_id, position, sequence, attempt in claimed:
         (row,) = run(RECORDS, {"ids": [event_id]})
         return Claim(id, attempt, position, sequence, row)
     return None
