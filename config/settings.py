@@ -6,6 +6,7 @@ import sys
 from base64 import b64encode
 from datetime import timedelta
 from hashlib import sha256
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -226,11 +227,17 @@ FULFILMENT = env.str("FULFILMENT", default="orchestrated")
 if FULFILMENT not in ("orchestrated", "choreographed"):
     raise ImproperlyConfigured(f"FULFILMENT is {FULFILMENT!r}; it has to be orchestrated or choreographed.")
 
+try:
+    WEBHOOK_ALLOWED_NETWORKS = [ip_network(each) for each in env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])]
+except ValueError as error:
+    raise ImproperlyConfigured(f"WEBHOOK_ALLOWED_NETWORKS has to be networks such as 10.1.0.0/16: {error}.") from error
+WEBHOOK_SCHEDULE = [0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
+
 EVENTING = {
     "PERSON_KEYS": wrapping_keys(PERSONAL_DATA_KEYS),
     # What operators call affected: the field of events that names it, what it's called, and the URL name of its page.
     "SUBJECT": {"field": "order_id", "name": "order", "names": "orders", "page": "dashboard:order"},
-    "QUEUES": ["eventing", "gateway", "carrier", "mail"],
+    "QUEUES": ["eventing", "gateway", "carrier", "mail", "webhooks"],
     "BATCH": env.int("EVENTING_BATCH", default=500),
     "LEASE_SECONDS": env.float("EVENTING_LEASE_SECONDS", default=60.0),
     "ATTEMPTS": env.int("EVENTING_ATTEMPTS", default=8),
@@ -243,6 +250,11 @@ EVENTING = {
     "STREAM_HEARTBEAT_SECONDS": env.float("EVENTING_STREAM_HEARTBEAT_SECONDS", default=15.0),
     "HASH_CHAIN": env.bool("EVENTING_HASH_CHAIN", default=True),
     "KEEP_ANSWERS_HOURS": env.int("EVENTING_KEEP_ANSWERS_HOURS", default=24),
+    # Seconds before each attempt at a webhook; after the last one the delivery has failed.
+    "WEBHOOK_SCHEDULE": env.list("WEBHOOK_SCHEDULE", cast=float, default=WEBHOOK_SCHEDULE),
+    "WEBHOOK_SECONDS": env.float("WEBHOOK_SECONDS", default=15.0),
+    "WEBHOOK_INSECURE": env.bool("WEBHOOK_INSECURE", default=False),
+    "WEBHOOK_ALLOWED_NETWORKS": WEBHOOK_ALLOWED_NETWORKS,
 }
 
 UNFOLD = {
@@ -301,8 +313,10 @@ SPECTACULAR_SETTINGS = {
         "OpenLetterState": "eventing.models.Delivery.OPEN",
         "LetterJobState": "eventing.models.LetterJob.State",
         "LetterOutcome": "eventing.models.JobLetter.State",
+        "WebhookDeliveryState": "eventing.models.WebhookDelivery.State",
         "CommandState": "eventing.models.RequestedCommand.State",
     },
+    "WEBHOOKS": ["eventing.webhooks.api.event_happened"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.problems.describe",
@@ -333,5 +347,6 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},  # which would tell of every webhook, with its whole address
     },
 }

@@ -21,10 +21,11 @@ from config.processes import Processes, Terminal
 from config.wrapping_keys import new_wrapping_key
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier", "mail")}
+WORKERS = {"eventing": ("eventing",), "effects": ("gateway", "carrier", "mail"), "webhooks": ("webhooks",)}
 MEMBERS = ("web", *WORKERS, "beat")
 STOPPED_FIRST_TO_LAST = (("beat",), ("web",), tuple(WORKERS))
-CONCURRENCY = {"eventing": 2, "effects": 2}
+CONCURRENCY = {"eventing": 2, "effects": 2, "webhooks": 16}
+POOL = {"eventing": "prefork", "effects": "prefork", "webhooks": "threads"}  # who sends webhooks waits, mostly
 READY_SECONDS = 60
 
 
@@ -169,7 +170,7 @@ class Stack:
         no_static_warning = {"PYTHONWARNINGS": "ignore:No directory at"}
         workers = {
             name: (
-                [*celery, *f"worker -Q {','.join(queues)} -c {CONCURRENCY[name]} -n {name}@%h -l WARNING".split()],
+                [*celery, *f"worker -Q {','.join(queues)}".split(), *_pool(name)],
                 no_superuser_warning,
             )
             for name, queues in WORKERS.items()
@@ -197,6 +198,10 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _pool(name: str) -> list[str]:
+    return f"-P {POOL[name]} -c {CONCURRENCY[name]} -n {name}@%h -l WARNING".split()
 
 
 def _answers(address: str) -> bool:

@@ -21,7 +21,17 @@ from unfold.views import ChangeList
 from eventing import kinds, resuming
 from eventing.domain import FAILED
 from eventing.list_filters import known
-from eventing.models import Checkpoint, Delivery, InboxEntry, LogEntry, OutboxEntry, SagaInstance, StoredEvent
+from eventing.models import (
+    Checkpoint,
+    Delivery,
+    InboxEntry,
+    LogEntry,
+    OutboxEntry,
+    SagaInstance,
+    StoredEvent,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from eventing.subscriptions import subscriptions
 
 MOST = 10_000  # rows that a list counts and leads to: who looks for one among more searches or filters
@@ -200,3 +210,19 @@ class SagaInstanceAdmin(ReadOnlyAdmin):
 
     def named(self, row: SagaInstance) -> list[Any]:
         return [row.saga, row.key]
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "owner", "url", "enabled", "disabled_reason", "disabled_at")
+    list_filter = ("enabled",)
+    list_select_related = ("owner",)
+    ordering = ("-id",)
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("endpoint", "sequence", "position", "state", "attempts", "due_at", "last_status")
+    list_filter = ("state",)
+    list_select_related = ("endpoint",)
+    ordering = ("-id",)

@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 
+from eventing import person_keys
 from eventing.models import SavedAnswer
 from eventing.statements import run
 
@@ -45,12 +46,20 @@ def keep(
             "fingerprint": fingerprint,
             "status": response.status_code,
             "headers": dict(response.headers),
-            "body": response.content,
+            "body": person_keys.sealed(response.content, about=key),
             "streams": sorted(streams),
             "expires_at": timezone.now() + timedelta(hours=settings.EVENTING["KEEP_ANSWERS_HOURS"]),
         },
     )
     return saved
+
+
+def body_of(saved: SavedAnswer) -> bytes | None:
+    """What was answered; None once that was forgotten, or nobody has the key to it any more."""
+    try:
+        return None if saved.body is None else person_keys.opened(bytes(saved.body), about=saved.key)
+    except person_keys.UnknownWrappingKey:
+        return None
 
 
 def fingerprint(request: Request) -> bytes:

@@ -11,7 +11,10 @@ class EventingConfig(AppConfig):
     def ready(self) -> None:
         """Find who handles and consumes what: being annotated is all it takes."""
         autodiscover_modules("upcasters", "handlers", "projections", "sagas", "policies", "effects", "webhooks")
-        from eventing import carrying, checkpoints, checks, registry
+        from eventing import carrying, checkpoints, checks, registry, subscriptions
+        from eventing.webhooks.announcing import WebhookSubscription
+
+        subscriptions.subscribe(WebhookSubscription())
 
         carrying.connect()
         checks.register()

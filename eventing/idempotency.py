@@ -121,10 +121,10 @@ def _decided(view: APIView, answer: Callable[[], Response]) -> Response:
 def _again(saved: SavedAnswer, fingerprint: bytes) -> HttpResponse:
     if bytes(saved.fingerprint) != fingerprint:
         raise KeyReused
-    if saved.body is None:
+    if (body := answers.body_of(saved)) is None:
         raise AnswerForgotten
     headers = {**saved.headers, "Idempotent-Replayed": "true"}
-    return HttpResponse(bytes(saved.body), status=saved.status, headers=headers)
+    return HttpResponse(body, status=saved.status, headers=headers)
 
 
 def _rendered(request: Request, response: Response) -> HttpResponse:

@@ -8,6 +8,10 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
+from eventing.webhooks.models import WebhookDelivery, WebhookEndpoint, WebhookSecret
+
+__all__ = ["WebhookDelivery", "WebhookEndpoint", "WebhookSecret"]
+
 
 class StoredEvent(models.Model):
     """One event. Append-only: a trigger refuses every other change, and `store.append` is the only writer.
@@ -516,7 +520,7 @@ class SavedAnswer(models.Model):
     fingerprint = models.BinaryField(help_text="SHA-256 of the method, the address and the body.")
     status = models.SmallIntegerField()
     headers = models.JSONField()
-    body = models.BinaryField(null=True, help_text="Null once somebody whom it told of was forgotten.")
+    body = models.BinaryField(null=True, help_text="Encrypted; null once somebody whom it told of was forgotten.")
     streams = ArrayField(models.TextField(), help_text="Where events were recorded.")
     expires_at = models.DateTimeField(db_index=True)
 

@@ -29,6 +29,7 @@ REPLAY = "eventing.replay"
 ALERT = "eventing.alert"
 REQUESTED = "eventing.requested"
 INBOX = "eventing.inbox"
+WEBHOOKS = "eventing.webhooks"
 
 
 class Nudge(NamedTuple):

@@ -118,6 +118,21 @@ def wrapped_by() -> dict[str, int]:
     return dict(run(HOW_MANY))
 
 
+def wrap(of: str, key: bytes) -> tuple[str, bytes]:
+    """Any key or secret of somebody, encrypted as the keys of persons are; before it the name of what encrypts it."""
+    return _wrapping()[0], _wrapped(of, key)
+
+
+def unwrap(of: str, wrapped: bytes, by: str) -> bytes:
+    """What `wrap` encrypted. Raises UnknownWrappingKey."""
+    return _unwrap(of, wrapped, by)
+
+
+def wrapping_names() -> list[str]:
+    """The names of the environment's keys, the one that encrypts first."""
+    return list(_wrappings())
+
+
 def encrypted(cipher: AESGCM, plain: bytes, *, about: str) -> bytes:
     """Nonce and ciphertext. Decrypting them takes the same words ``about`` what it is."""
     nonce = os.urandom(NONCE)
@@ -130,21 +145,15 @@ def decrypted(cipher: AESGCM, sealed: bytes, *, about: str) -> bytes:
 
 
 def sealed(plain: bytes, *, about: str) -> bytes:
-    """Encrypted with the first key of the environment itself: for what is kept for a moment, and is of many persons."""
-    name, key = _wrapping()
-    return name.encode() + b"\n" + encrypted(AESGCM(key), plain, about=about)
+    """What is kept for a while and may tell of many persons, encrypted likewise."""
+    name, wrapped = wrap(about, plain)
+    return name.encode() + b"\n" + wrapped
 
 
 def opened(sealed: bytes, *, about: str) -> bytes:
     """What was sealed. Raises UnknownWrappingKey."""
-    name, _, rest = sealed.partition(b"\n")
-    try:
-        return decrypted(AESGCM(_wrappings()[name.decode()]), rest, about=about)
-    except (KeyError, InvalidTag):
-        raise UnknownWrappingKey(
-            f"What is kept about {about} is encrypted with {name.decode()!r}, which PERSONAL_DATA_KEYS doesn't have: "
-            "put it back there."
-        ) from None
+    name, _, wrapped = sealed.partition(b"\n")
+    return unwrap(about, wrapped, name.decode())
 
 
 def _held(persons: Iterable[str]) -> list[tuple[Any, ...]]:

@@ -213,7 +213,8 @@ def _merged(told: Sequence[Any]) -> Any:
 
 def _body(answer: SavedAnswer | None) -> Any:
     """What was answered; None once that was forgotten."""
-    return msgspec.json.decode(bytes(answer.body)) if answer is not None and answer.body else None
+    body = answers.body_of(answer) if answer is not None else None
+    return msgspec.json.decode(body) if body else None
 
 
 def _about(command: UUID, number: int) -> str:

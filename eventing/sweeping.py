@@ -10,6 +10,7 @@ from eventing.projections import ProjectionSubscription
 from eventing.relay import relay_all
 from eventing.statements import run
 from eventing.subscriptions import subscriptions
+from eventing.webhooks import deliveries
 
 # Partitions that are behind the log, or have a parked event or a reminder that is due.
 WAITING = """
@@ -46,4 +47,5 @@ def sweep() -> None:
             wanted.append(subscription.nudge_to_perform)
     unfinished = [known.get(name) for name in replay.unfinished()]
     wanted += [replay.nudge_for(each) for each in unfinished if isinstance(each, ProjectionSubscription)]
+    wanted += [deliveries.nudge_for(endpoint_id) for endpoint_id in deliveries.due()]
     nudges.send(wanted)

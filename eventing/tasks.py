@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from uuid import UUID
 
 from celery import shared_task
 
@@ -13,6 +14,8 @@ from eventing.nudges import Nudge
 from eventing.records import Stream
 from eventing.relay import relay_all
 from eventing.subscriptions import Subscription, subscription_named
+from eventing.webhooks import announcing, deliveries
+from eventing.webhooks.endpoints import SUBSCRIPTION
 
 BUDGET = 5.0  # seconds a task works before it lets others have the worker
 
@@ -93,6 +96,15 @@ def hear() -> None:
         if time.monotonic() > until:
             nudges.send([Nudge(nudges.INBOX)])
             return
+
+
+@shared_task(name=nudges.WEBHOOKS)
+def send_webhooks(endpoint: str) -> None:
+    """Send an endpoint what is due."""
+    endpoint_id = UUID(endpoint)
+    nudges.taken_up(deliveries.nudge_for(endpoint_id))
+    if announcing.send_due(subscription_named(SUBSCRIPTION), endpoint_id, budget=BUDGET):
+        nudges.send([deliveries.nudge_for(endpoint_id)])
 
 
 @shared_task(name="eventing.sweep")

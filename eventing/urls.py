@@ -3,6 +3,9 @@ from __future__ import annotations
 from django.urls import path
 
 from eventing import command_api, letter_api, live_api, replay_api, saga_api, subscription_api
+from eventing.webhooks import api as webhook_api
+
+ENDPOINT = "webhook-endpoints/<uuid:endpoint_id>"
 
 urlpatterns = [
     path("commands", command_api.Commands.as_view(), name="api-commands"),
@@ -29,4 +32,20 @@ urlpatterns = [
     path("subscriptions", subscription_api.Subscriptions.as_view(), name="api-subscriptions"),
     path("subscriptions/<str:name>", subscription_api.Subscription.as_view(), name="api-subscription"),
     path("subscriptions/<str:name>/<str:act>", subscription_api.SubscriptionAct.as_view(), name="api-subscription-act"),
+    path("webhook-endpoints", webhook_api.Endpoints.as_view(), name="api-webhook-endpoints"),
+    path(ENDPOINT, webhook_api.Endpoint.as_view(), name="api-webhook-endpoint"),
+    path(f"{ENDPOINT}/rotate-secret", webhook_api.SecretRotation.as_view(), name="api-webhook-secret"),
+    path(f"{ENDPOINT}/test", webhook_api.Trial.as_view(), name="api-webhook-test"),
+    path(f"{ENDPOINT}/replay", webhook_api.Replay.as_view(), name="api-webhook-replay"),
+    path(f"{ENDPOINT}/deliveries", webhook_api.WebhookDeliveries.as_view(), name="api-webhook-deliveries"),
+    path(
+        f"{ENDPOINT}/deliveries/<int:delivery_id>/retry",
+        webhook_api.DeliveryRetry.as_view(),
+        name="api-webhook-delivery-retry",
+    ),
+    path(
+        f"{ENDPOINT}/deliveries/<int:delivery_id>/skip",
+        webhook_api.DeliverySkip.as_view(),
+        name="api-webhook-delivery-skip",
+    ),
 ]

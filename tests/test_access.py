@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +16,12 @@ from django.db import models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from knox.models import AuthToken
+from pytest_django import Settings
 
 from config.roles import ROLES
-from eventing.models import Delivery, LetterGroup, StoredEvent
+from eventing.models import Delivery, LetterGroup, StoredEvent, WebhookDelivery
 from eventing.testing import settle
+from eventing.webhooks import endpoints
 from payments.commands import payment_of
 from shipping.commands import shipment_of
 from tests.articles import on_sale
@@ -37,6 +40,8 @@ ADJUST = {"change": 1, "reason": "Found"}
 SET_PRICE = {"list_price": PRICE}
 REPLAY = {"projection": "orders.OrderSummaries"}
 REASON = {"reason": "A test"}
+DELIVERY = "webhook-endpoints/<uuid:endpoint_id>/deliveries/<int:delivery_id>"
+WEBHOOK = {"url": "https://[::1]:65000/"}
 GROUP = {"signature": "0123456789abcdef"}
 
 WHO = ("nobody", "customer", "other customer", "viewer", "operator", "administrator")
@@ -94,6 +99,28 @@ TABLE: list[tuple[str, str, Any, tuple[int, int, int, int, int, int]]] = [
     ("GET", "subscriptions", None, (401, 403, 403, 200, 200, 200)),
     ("GET", "subscriptions/<str:name>", None, (401, 403, 403, 200, 200, 200)),
     ("POST", "subscriptions/<str:name>/<str:act>", None, (401, 403, 403, 403, 200, 200)),
+    ("GET", "webhook-endpoints", None, (401, 403, 403, 200, 200, 200)),
+    ("POST", "webhook-endpoints", WEBHOOK, (401, 403, 403, 403, 201, 201)),
+    ("GET", "webhook-endpoints/<uuid:endpoint_id>", None, (401, 403, 403, 200, 200, 200)),
+    ("PATCH", "webhook-endpoints/<uuid:endpoint_id>", {"enabled": False}, (401, 403, 403, 403, 200, 200)),
+    ("PATCH", "webhook-endpoints/<uuid:endpoint_id>", WEBHOOK, (401, 403, 403, 403, 200, 403)),  # the operator's own
+    ("DELETE", "webhook-endpoints/<uuid:endpoint_id>", None, (401, 403, 403, 403, 204, 204)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/rotate-secret", {}, (401, 403, 403, 403, 200, 403)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/test", None, (401, 403, 403, 403, 200, 200)),
+    ("POST", "webhook-endpoints/<uuid:endpoint_id>/replay", {"since_position": 0}, (401, 403, 403, 403, 200, 200)),
+    ("GET", "webhook-endpoints/<uuid:endpoint_id>/deliveries", None, (401, 403, 403, 200, 200, 200)),
+    (
+        "POST",
+        f"{DELIVERY}/retry",
+        None,
+        (401, 403, 403, 403, 200, 200),
+    ),
+    (
+        "POST",
+        f"{DELIVERY}/skip",
+        REASON,
+        (401, 403, 403, 403, 200, 200),
+    ),
     ("GET", "schema", None, (200, 200, 200, 200, 200, 200)),
     ("GET", "docs", None, (200, 200, 200, 200, 200, 200)),
 ]
@@ -119,8 +146,15 @@ def clients() -> dict[str, ApiClient]:
 @pytest.mark.parametrize(("method", "route", "body", "expected"), TABLE)
 @pytest.mark.parametrize("who", WHO)
 def test_everybody_gets_what_the_table_says(
-    clients: dict[str, ApiClient], who: str, method: str, route: str, body: Any, expected: tuple[int, ...]
+    clients: dict[str, ApiClient],
+    settings: Settings,
+    who: str,
+    method: str,
+    route: str,
+    body: Any,
+    expected: tuple[int, ...],
 ) -> None:
+    settings.EVENTING = {**settings.EVENTING, "WEBHOOK_ALLOWED_NETWORKS": [ip_network("::1")]}
     path = _filled_in(route, clients)
 
     answer = clients[who].generic(method, f"/api/v1/{path}", _json(body), content_type="application/json")
@@ -237,6 +271,9 @@ def _filled_in(route: str, clients: dict[str, ApiClient]) -> str:
     }
     if route == "letters/skip" or "<slug:signature>" in route or route == "letter-jobs":
         _dead_letter()
+    if "<uuid:endpoint_id>" in route:
+        delivery = _webhook_delivery(User.objects.get(username="operator"))
+        known |= {"<uuid:endpoint_id>": delivery.endpoint_id, "<int:delivery_id>": delivery.pk}
     for name, value in known.items():
         route = route.replace(name, str(value))
     for name, make in made.items():
@@ -266,6 +303,13 @@ def _dead_letter() -> int:
         signature=group.signature,
     )
     return letter.pk
+
+
+def _webhook_delivery(owner: User) -> WebhookDelivery:
+    """One that waits, at an address where nobody listens."""
+    endpoint, _ = endpoints.register(owner, url=WEBHOOK["url"], description="", event_types=None)
+    event = StoredEvent.objects.earliest("recorded_at")
+    return WebhookDelivery.objects.create(endpoint=endpoint, event=event, position=1, sequence="a sequence")
 
 
 def _listed(client: ApiClient) -> set[str]:

@@ -9,7 +9,7 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
-from eventing.models import Delivery
+from eventing.models import Delivery, WebhookDelivery
 from eventing.stuck import stuck
 
 BADGE_SECONDS = 5
@@ -23,6 +23,12 @@ def dead_letters() -> int:
 def stuck_sagas() -> int:
     """How many sagas need a person, or may soon."""
     return _briefly("stuck-sagas", lambda: stuck().count())
+
+
+def failed_webhooks() -> int:
+    """How many deliveries have failed, and keep others waiting."""
+    failed = WebhookDelivery.objects.filter(state=WebhookDelivery.State.FAILED)
+    return _briefly("failed-webhooks", lambda: failed.count())
 
 
 def _briefly(name: str, count: Callable[[], int]) -> int:
@@ -48,6 +54,13 @@ GROUPS = {
         Entry("Dead letters", "error", "operations:letters", "eventing.view_delivery", dead_letters),
         Entry("Sagas", "conversion_path", "operations:sagas", "eventing.view_sagainstance", stuck_sagas),
         Entry("Subscriptions", "sync_alt", "operations:subscriptions", "eventing.view_checkpoint"),
+        Entry(
+            "Webhooks",
+            "webhook",
+            "admin:eventing_webhookdelivery_changelist",
+            "eventing.view_webhookdelivery",
+            failed_webhooks,
+        ),
         Entry("Outbox", "outbox", "operations:outbox", "eventing.view_outboxentry"),
     ],
     "Contexts": [

@@ -49,4 +49,4 @@ def test_programs_stop_in_order_so_that_none_loses_what_it_needs(state: Path, ou
 
     ended = [line.split()[0] for line in output.getvalue().splitlines() if line.endswith("ended")]
     assert ended[:2] == ["beat", "web"]
-    assert sorted(ended[2:]) == ["effects", "eventing"]
+    assert sorted(ended[2:]) == ["effects", "eventing", "webhooks"]

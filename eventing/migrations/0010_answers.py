@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('fingerprint', models.BinaryField(help_text='SHA-256 of the method, the address and the body.')),
                 ('status', models.SmallIntegerField()),
                 ('headers', models.JSONField()),
-                ('body', models.BinaryField(help_text='Null once somebody whom it told of was forgotten.', null=True)),
+                ('body', models.BinaryField(help_text='Encrypted; null once somebody whom it told of was forgotten.', null=True)),
                 ('streams', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), help_text='Where events were recorded.', size=None)),
                 ('expires_at', models.DateTimeField(db_index=True)),
                 ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),

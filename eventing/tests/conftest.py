@@ -92,7 +92,6 @@ def program(transactional_db: None, broker: str) -> Iterator[Program]:
             [sys.executable, "-m", *arguments],
             env={
                 **os.environ,
-                "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
                 "DATABASE_URL": database_url(),
                 "REDIS_URL": broker,
                 "CELERY_BROKER_URL": broker,

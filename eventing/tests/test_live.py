@@ -15,12 +15,12 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from pytest_django import Settings
 from redis import Redis
-from rest_framework.test import APIClient
 
 from eventing import live, nudges, seats
 from eventing.live import Page, Source
 from eventing.records import Record
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in, stream_of
+from tests.clients import ApiClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -169,10 +169,10 @@ def test_seats_are_taken_given_back_and_forgotten(settings: Settings) -> None:
 
 
 @pytest.fixture
-def watcher() -> APIClient:
+def watcher() -> ApiClient:
     user = User.objects.create_user("watcher")
     user.user_permissions.set(Permission.objects.filter(codename="view_storedevent"))
-    client = APIClient(raise_request_exception=False)
+    client = ApiClient(raise_request_exception=False)
     client.force_authenticate(User.objects.get(pk=user.pk))
     return client
 
@@ -196,7 +196,7 @@ def watcher() -> APIClient:
     ],
 )
 def test_what_a_stream_can_not_be_asked_for_is_named(
-    watcher: APIClient, query: str, headers: dict[str, str], named: tuple[str, str]
+    watcher: ApiClient, query: str, headers: dict[str, str], named: tuple[str, str]
 ) -> None:
     deposits()
     answer = watcher.get(f"/api/v1/stream{query}", headers={"Accept": "text/event-stream", **headers})
@@ -207,14 +207,14 @@ def test_what_a_stream_can_not_be_asked_for_is_named(
     assert named[1] in error["detail"]
 
 
-def test_a_server_without_streams_says_so(watcher: APIClient) -> None:
+def test_a_server_without_streams_says_so(watcher: ApiClient) -> None:
     answer: Any = watcher.get("/api/v1/stream", headers={"Accept": "text/event-stream"})
 
     assert (answer.status_code, answer["Content-Type"]) == (501, "application/problem+json")
     assert json.loads(answer.content)["code"] == "not-live"
 
 
-def test_a_stream_is_not_to_be_had_as_json(watcher: APIClient) -> None:
+def test_a_stream_is_not_to_be_had_as_json(watcher: ApiClient) -> None:
     answer: Any = watcher.get("/api/v1/stream", headers={"Accept": "application/json"})
 
     assert (answer.status_code, json.loads(answer.content)["code"]) == (406, "not-acceptable")

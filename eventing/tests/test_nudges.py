@@ -94,6 +94,7 @@ def test_the_relay_nudges_whoever_consumes_what_it_moved(sent: Sent) -> None:
         ("eventing.advance", "eventing.Balances", 0, "eventing"),
         ("eventing.advance", "eventing.Welcome", 0, "eventing"),
         ("eventing.advance", "eventing.Welcome", 1, "eventing"),
+        ("eventing.advance", "eventing.Webhooks", 0, "eventing"),
     }
 
 

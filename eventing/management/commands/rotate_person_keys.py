@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from django.db import transaction
 from eventing import person_keys
 from eventing.management.interruption import interruption
 from eventing.person_keys import UnknownWrappingKey
+from eventing.webhooks import secrets
 
 PATIENCE = 0.05  # seconds
 
@@ -28,7 +30,8 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the keys of all persons with the first key of PERSONAL_DATA_KEYS, beside everybody who works. "
+        "Encrypt the keys of all persons, and the secrets of webhooks, with the first key of PERSONAL_DATA_KEYS, "
+        "beside everybody who works. "
         "Interrupt it whenever you like: the same command goes on. Says which of the others can go then. "
         "Exit codes: 0 done, 1 keys are encrypted with one that isn't there, 2 usage, 130 interrupted."
     )
@@ -42,7 +45,9 @@ class Command(BaseCommand):
         with interruption() as interrupted:
             while not (dry_run or interrupted.asked or person_keys.are_rotated()):
                 rotated += _rotate_some() or _pause()
-        wrapped_by = person_keys.wrapped_by()
+            if not (dry_run or interrupted.asked):
+                rotated += _rotate_secrets()
+        wrapped_by = dict(sorted((Counter(person_keys.wrapped_by()) + Counter(secrets.wrapped_by())).items()))
         done = Rotation(
             encrypts=names[0],
             rotated=rotated,
@@ -65,6 +70,15 @@ def _rotate_some() -> int:
     try:
         with transaction.atomic():
             return person_keys.rotate()
+    except UnknownWrappingKey as error:
+        raise CommandError(str(error)) from error
+
+
+def _rotate_secrets() -> int:
+    """Those of webhooks, of which there are few."""
+    try:
+        with transaction.atomic():
+            return secrets.rotate()
     except UnknownWrappingKey as error:
         raise CommandError(str(error)) from error
 

@@ -24,6 +24,8 @@ from eventing.tests.bank import effects, projections
 from eventing.tests.bank.customers import stream_of
 from eventing.tests.bank.events import AccountClosed, MoneyPaidIn
 from eventing.verification import Verification
+from eventing.webhooks import announcing, deliveries
+from eventing.webhooks.endpoints import SUBSCRIPTION
 
 BRANCH = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 STREAMS = 20
@@ -129,6 +131,12 @@ def post_slowly() -> None:
     farewell = subscription_named("eventing.farewell")
     assert isinstance(farewell, EffectSubscription)
     perform_due(farewell, budget=0)
+
+
+def send_and_be_killed(endpoint: str) -> None:
+    """Send a webhook, and die before what came back is written down."""
+    deliveries.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    announcing.send_due(subscription_named(SUBSCRIPTION), UUID(endpoint), budget=0)
 
 
 def replay_slowly(name: str, *options: str) -> None:

@@ -1,0 +1,68 @@
+"""Where webhooks may go: to addresses of the public internet, and to no other, whatever a name resolves to."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+import httpx2
+from django.conf import settings
+
+LONGEST_URL = 2_000
+PORTS = {"https": 443, "http": 80}
+FIRST_FREE_PORT = 1024  # below it are mail, databases' shells and the like, and 443
+
+# Python counts these as global, or has done so: 6to4's relays, and what IPv6 is unicast for but never a host's own.
+NO_HOSTS_V4 = [IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"), IPv4Network("198.18.0.0/15")]
+NO_HOSTS_V6 = [IPv6Network(each) for each in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # outside are loopback, link-local, ULA, multicast, mapped IPv4 and NAT64
+
+
+class Refused(ValueError):
+    """No webhook may go there. The message is for the person who asked."""
+
+
+def parsed(url: str) -> httpx2.URL:
+    """The parts of a URL, as the client that sends will read them. Raises Refused for one that can't be sent to."""
+    if len(url) > LONGEST_URL:
+        raise Refused(f"This has more than {LONGEST_URL:,} characters.")
+    try:
+        parts = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise Refused("This is not a URL.") from None
+    schemes = ("https", "http") if settings.EVENTING["WEBHOOK_INSECURE"] else ("https",)
+    if parts.scheme not in schemes or not parts.host:
+        raise Refused(f"This has to begin with {' or '.join(f'{scheme}://' for scheme in schemes)}, and name a host.")
+    if parts.userinfo:
+        raise Refused("This has a user name or a password in it. Verify the signature instead.")
+    if parts.fragment:
+        raise Refused("This has a fragment, which is never sent.")
+    port = parts.port or PORTS[parts.scheme]
+    if port not in PORTS.values() and not FIRST_FREE_PORT <= port < 2**16:
+        raise Refused(f"Port {port} is none that webhooks go to: use 443, or one from {FIRST_FREE_PORT:,} on.")
+    return parts
+
+
+def resolved(url: httpx2.URL) -> list[str]:
+    """The addresses of a URL's host that a webhook may go to, at least one. Raises Refused."""
+    try:
+        found = socket.getaddrinfo(url.raw_host.decode(), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Refused(f"{url.host} has no address.") from None
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    permitted = [address for address in addresses if is_permitted(address)]
+    if not permitted:
+        raise Refused(f"{url.host} has no address on the public internet.")
+    return permitted
+
+
+def is_permitted(address: str) -> bool:
+    """Whether a webhook may go to this address: one of a host on the internet, or of a network that settings allow."""
+    ip = ip_address(address)
+    return _is_public(ip) or any(ip in network for network in settings.EVENTING["WEBHOOK_ALLOWED_NETWORKS"])
+
+
+def _is_public(ip: IPv4Address | IPv6Address) -> bool:
+    if isinstance(ip, IPv6Address):
+        return ip in GLOBAL_UNICAST and not any(ip in network for network in NO_HOSTS_V6)
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or any(ip in network for network in NO_HOSTS_V4))

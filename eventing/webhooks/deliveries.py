@@ -1,0 +1,294 @@
+"""What endpoints are sent: rows that are made as the log is walked, claimed one by one, and settled by what came back.
+
+As in `eventing.deliveries`, the sequence is the unit of order, here at each endpoint: its first open delivery blocks
+the others, and other sequences flow. An attempt is counted before it's made.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from eventing import nudges
+from eventing.deliveries import RECORDS, lease
+from eventing.nudges import Nudge
+from eventing.records import Record, records
+from eventing.statements import run
+from eventing.webhooks.sending import Answer
+
+AT_ONCE = 4  # messages under way to one endpoint: a slow one has no more of the workers than that
+MOST_REPLAYED = 10_000  # events that one replay looks at
+
+# What comes behind a delivery that was put off, or failed, isn't due before it: a claim then doesn't have to look at
+# everything that waits for an endpoint which is down.
+_MAKE = """
+INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
+SELECT %(endpoint)s, made.event_id, made.position, made.sequence, 'waiting', 0,
+    CASE WHEN ahead.position IS NULL THEN statement_timestamp() ELSE ahead.due_at END
+FROM {made} LEFT JOIN LATERAL (
+    SELECT position, due_at FROM eventing_webhook_delivery open
+    WHERE open.endpoint_id = %(endpoint)s AND open.sequence = made.sequence AND open.position < made.position
+        AND open.state IN ('waiting', 'failed')
+    ORDER BY position DESC LIMIT 1
+) ahead ON true
+"""
+
+# An event that failed to be walked past, and is now, may have been replayed meanwhile.
+MAKE = (
+    _MAKE.format(
+        made="""unnest(%(event_ids)s::uuid[], %(positions)s::bigint[], %(sequences)s::text[])
+    AS made (event_id, position, sequence)"""
+    )
+    + "ON CONFLICT (endpoint_id, position) DO NOTHING"
+)
+
+# Events that were never for the endpoint, because it was disabled or asked for other types, are made; what failed or
+# was skipped waits again, and what is done when that's wanted.
+REPLAY = f"""
+WITH made AS (
+    SELECT log.event_id, log.position, event.category || '-' || event.stream_id AS sequence
+    FROM eventing_log log JOIN eventing_event event ON event.id = log.event_id
+    WHERE log.position > %(since)s AND log.position <= %(until)s AND log.type = ANY(%(types)s)
+    ORDER BY log.position LIMIT %(limit)s
+), replayed AS (
+    {_MAKE.format(made="made")}
+    ON CONFLICT (endpoint_id, position) DO UPDATE
+        SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
+        WHERE eventing_webhook_delivery.state IN ('failed', 'skipped')
+            OR %(done_too)s AND eventing_webhook_delivery.state = 'done'
+    RETURNING position
+)
+SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max(position) FROM made)
+"""
+
+# One claims at a time for an endpoint, so that each sees what the others have under way.
+HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
+
+CLAIM = """
+UPDATE eventing_webhook_delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
+    leased_until = statement_timestamp() + %(lease)s
+FROM (
+    SELECT due.id AS claimed_id FROM eventing_webhook_delivery due
+    WHERE due.endpoint_id = %(endpoint)s AND due.state = 'waiting' AND due.due_at <= statement_timestamp()
+        AND (due.leased_until IS NULL OR due.leased_until <= statement_timestamp())
+        AND due.position = (
+            SELECT min(open.position) FROM eventing_webhook_delivery open
+            WHERE open.endpoint_id = due.endpoint_id AND open.sequence = due.sequence
+                AND open.state IN ('waiting', 'failed')
+        )
+        AND %(at_once)s > (
+            SELECT count(*) FROM eventing_webhook_delivery sent
+            WHERE sent.endpoint_id = due.endpoint_id AND sent.leased_until > statement_timestamp()
+        )
+    ORDER BY due.due_at, due.position LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) claimed
+WHERE eventing_webhook_delivery.id = claimed_id
+RETURNING id, event_id, position, sequence, attempts
+"""
+
+# Only the attempt that was last begun says what became of it.
+DONE = """
+UPDATE eventing_webhook_delivery SET state = 'done', finished_at = statement_timestamp(), leased_until = NULL,
+    last_status = %(status)s, last_error = '', milliseconds = %(milliseconds)s
+WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+"""
+
+PUT_OFF = """
+WITH failed AS (
+    UPDATE eventing_webhook_delivery SET state = CASE WHEN %(delay)s::interval IS NULL THEN 'failed' ELSE 'waiting' END,
+        due_at = statement_timestamp() + %(delay)s::interval, leased_until = NULL,
+        last_status = %(status)s, last_error = %(error)s, milliseconds = %(milliseconds)s
+    WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+    RETURNING endpoint_id, sequence, position
+)
+UPDATE eventing_webhook_delivery behind SET due_at = statement_timestamp() + %(delay)s::interval
+FROM failed
+WHERE behind.endpoint_id = failed.endpoint_id AND behind.sequence = failed.sequence
+    AND behind.position > failed.position AND behind.state = 'waiting'
+"""
+
+# All that waits, of one sequence or of all, is due now, unless it waits behind one that failed.
+RELEASE = """
+UPDATE eventing_webhook_delivery waiting SET due_at = statement_timestamp()
+WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND (due_at IS NULL OR due_at > statement_timestamp())
+    AND (%(sequence)s::text IS NULL OR sequence = %(sequence)s)
+    AND NOT EXISTS (
+        SELECT FROM eventing_webhook_delivery failed
+        WHERE failed.endpoint_id = waiting.endpoint_id AND failed.sequence = waiting.sequence
+            AND failed.position < waiting.position AND failed.state = 'failed'
+    )
+"""
+
+RETRY = """
+UPDATE eventing_webhook_delivery
+SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
+WHERE id = %(id)s AND state <> 'done' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+RETURNING sequence
+"""
+
+SKIP = """
+UPDATE eventing_webhook_delivery SET state = 'skipped', reason = %(reason)s, finished_at = statement_timestamp()
+WHERE id = %(id)s AND state IN ('waiting', 'failed')
+    AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+RETURNING sequence
+"""
+
+# Endpoints for which something is due, whatever became of the nudge for it.
+DUE = """
+SELECT id FROM eventing_webhook_endpoint endpoint WHERE enabled AND EXISTS (
+    SELECT FROM eventing_webhook_delivery due
+    WHERE due.endpoint_id = endpoint.id AND state = 'waiting' AND due_at <= statement_timestamp()
+        AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+)
+"""
+
+
+class Claim(NamedTuple):
+    """One attempt that is ours to make."""
+
+    id: int
+    attempt: int
+    position: int
+    sequence: str
+    row: tuple[Any, ...]
+
+    @property
+    def record(self) -> Record:
+        """What is to be sent. Raises as `decode_all` does when it can't be read."""
+        return records([(*self.row, self.position, self.sequence)])[0]
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Whether there have been as many attempts as there may be."""
+        return self.attempt > len(schedule())
+
+
+class Replayed(NamedTuple):
+    """How many deliveries wait again, the position up to which the log was looked at, and the one up to which all
+    endpoints have their deliveries."""
+
+    deliveries: int
+    position: int
+    walked: int
+
+
+def nudge_for(endpoint_id: UUID) -> Nudge:
+    """Says that there may be something for an endpoint."""
+    return Nudge(nudges.WEBHOOKS, (str(endpoint_id),), "webhooks")
+
+
+def make(endpoint_id: UUID, records: Iterable[Record]) -> None:
+    """Let an endpoint be sent records, in the running transaction, which holds the walk along the log."""
+    made = list(records)
+    run(
+        MAKE,
+        {
+            "endpoint": endpoint_id,
+            "event_ids": [record.id for record in made],
+            "positions": [record.position for record in made],
+            "sequences": [record.key for record in made],
+        },
+    )
+
+
+def claim(endpoint_id: UUID) -> Claim | None:
+    """Take the delivery that has been due for longest, unless enough are under way to the endpoint."""
+    with transaction.atomic():
+        held = run(HOLD, {"endpoint": endpoint_id})
+        wanted = {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
+        claimed = run(CLAIM, wanted) if held else []
+    for id, event_id, position, sequence, attempt in claimed:
+        (row,) = run(RECORDS, {"ids": [event_id]})
+        return Claim(id, attempt, position, sequence, row)
+    return None
+
+
+def settle(claim: Claim, answer: Answer) -> None:
+    """Write down what became of an attempt: it's done, or comes again by the schedule, or has failed."""
+    told = {"id": claim.id, "attempt": claim.attempt, "status": answer.status, "milliseconds": answer.milliseconds}
+    if answer.is_success:
+        run(DONE, told)
+    else:
+        error = f"{answer.error} {answer.excerpt}".strip()
+        run(PUT_OFF, {**told, "error": error, "delay": _delay(claim.attempt, answer.wait)})
+
+
+def schedule() -> Sequence[float]:
+    """The seconds before each attempt."""
+    seconds: Sequence[float] = settings.EVENTING["WEBHOOK_SCHEDULE"]
+    return seconds
+
+
+def retry(endpoint_id: UUID, delivery_id: int) -> bool:
+    """Let a delivery that isn't done be made now, with all its attempts, and what waits behind it afterwards. Returns
+    whether it could be; in a transaction that holds the walk."""
+    return _released(endpoint_id, run(RETRY, {"id": delivery_id}))
+
+
+def skip(endpoint_id: UUID, delivery_id: int, *, reason: str) -> bool:
+    """Give a delivery up; the next of its sequence go on. Returns whether it was open; in a transaction that holds the
+    walk."""
+    return _released(endpoint_id, run(SKIP, {"id": delivery_id, "reason": reason}))
+
+
+def replay(endpoint_id: UUID, types: Sequence[str], *, since: int, until: int, done_too: bool) -> Replayed:
+    """Let the events behind a position wait again, in a transaction that holds the walk."""
+    ((replayed, looked_at, position),) = run(
+        REPLAY,
+        {
+            "endpoint": endpoint_id,
+            "types": list(types),
+            "since": since,
+            "until": until,
+            "limit": MOST_REPLAYED,
+            "done_too": done_too,
+        },
+    )
+    release(endpoint_id)
+    return Replayed(replayed, position if looked_at == MOST_REPLAYED else max(since, until), until)
+
+
+def release(endpoint_id: UUID, sequence: str | None = None) -> None:
+    """What waits for its time, in one sequence or in all, waits no longer."""
+    run(RELEASE, {"endpoint": endpoint_id, "sequence": sequence})
+
+
+def due() -> list[UUID]:
+    """The endpoints for which something is due."""
+    return [row[0] for row in run(DUE)]
+
+
+def _released(endpoint_id: UUID, rows: list[tuple[Any, ...]]) -> bool:
+    for (sequence,) in rows:
+        release(endpoint_id, sequence)
+    return bool(rows)
+
+
+def _lease() -> timedelta:
+    """How long a delivery is left to its worker: longer than any receiver may take."""
+    return lease() + timedelta(seconds=settings.EVENTING["WEBHOOK_SECONDS"])
+
+
+def _delay(attempt: int, wait: float) -> timedelta | None:
+    """How long until the next attempt: never less than the schedule or the receiver says, and a little more, so that
+    many don't come at once. None after the last attempt."""
+    seconds = schedule()
+    if attempt >= len(seconds):
+        return None
+    return timedelta(seconds=max(seconds[attempt], wait) * random.uniform(1, 1.1))  # noqa: S311 - no secret
+
+
+def position_at(moment: datetime) -> int:
+    """The position of the last event that was published before a moment."""
+    rows = run(
+        "SELECT position FROM eventing_log WHERE published_at < %(moment)s ORDER BY position DESC LIMIT 1",
+        {"moment": moment},
+    )
+    return rows[0][0] if rows else 0
