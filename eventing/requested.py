@@ -74,6 +74,7 @@ def is_on_behalf(request: Request) -> bool:
     return request.META.get(ON_BEHALF_OF) is not None
 
 
+@transaction.atomic
 def accept(request: Request, parts: Sequence[bytes] = ()) -> Response:
     """Keep a request, whole or in parts, for a worker, and answer where its client can see what becomes of it."""
     command = RequestedCommand.objects.create(
