@@ -44,7 +44,7 @@ class RequestsAMinute(BaseThrottle):
         """Count the request, and say whether it's one too many."""
         if requested.is_on_behalf(request):
             return True
-        now = int(time.time())
+        now = _now()
         known = request.user.is_authenticated
         policy, limit = ("account", settings.API_RATE) if known else ("address", settings.API_RATE_ANONYMOUS)
         who = request.user.pk if known else self.get_ident(request)
@@ -74,6 +74,10 @@ class RateLimitHeaders(MiddlewareMixin):
             response["RateLimit-Policy"] = f'"{rate.policy}";q={rate.limit};w={WINDOW}'
             response["RateLimit"] = f'"{rate.policy}";r={rate.left};t={rate.seconds}'
         return response
+
+
+def _now() -> int:
+    return int(time.time())
 
 
 def _count(name: str) -> int:

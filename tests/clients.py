@@ -41,3 +41,13 @@ def of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+def api_of(name: str, *codenames: str) -> ApiClient:
+    """Of the account of this name, made if there is none, which may do this and nothing else. It's shown the server's
+    errors instead of raising them."""
+    user, _ = User.objects.get_or_create(username=name)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = ApiClient(raise_request_exception=False)
+    client.force_authenticate(User.objects.get(pk=user.pk))
+    return client

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
@@ -16,7 +16,7 @@ from eventing import requested
 from eventing.models import RequestedCommand, RequestedPart, StoredEvent
 from tests.articles import on_sale
 from tests.builders import HEART, LANTERN
-from tests.clients import ApiClient
+from tests.clients import ApiClient, api_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,18 +26,10 @@ LATER = {"Prefer": "respond-async"}
 ORDER: dict[str, Any] = {"lines": [{"sku": HEART, "quantity": 2}]}
 
 
-def signed_in(name: str, *codenames: str) -> ApiClient:
-    user, _ = User.objects.get_or_create(username=name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = ApiClient(raise_request_exception=False)
-    client.force_authenticate(User.objects.get(pk=user.pk))
-    return client
-
-
 @pytest.fixture
 def ann() -> ApiClient:
     on_sale({HEART: 255, LANTERN: 339})
-    return signed_in("ann")
+    return api_of("ann")
 
 
 def worked() -> None:
@@ -137,7 +129,7 @@ def test_an_account_that_was_closed_meanwhile_places_nothing(ann: ApiClient) -> 
 
 def test_everybody_sees_their_own_commands(ann: ApiClient) -> None:
     accepted = ann.post(ORDERS, ORDER, headers=LATER)
-    ben, viewer = signed_in("ben"), signed_in("viewer", "view_requestedcommand")
+    ben, viewer = api_of("ben"), api_of("viewer", "view_requestedcommand")
     assert ben.get(accepted["Location"]).status_code == 404
     assert ben.get("/api/v1/commands").json()["results"] == []
     for client in (ann, viewer):

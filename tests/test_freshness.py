@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 
 from eventing import deliveries
@@ -22,7 +22,7 @@ from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
 from tests.articles import on_sale
 from tests.builders import HEART, pounds
-from tests.clients import ApiClient
+from tests.clients import ApiClient, api_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,18 +33,10 @@ NOW = {"Prefer": "wait=0"}
 NOBODYS = f"{ORDERS}/01a20000-0000-7000-8000-00000000dead"
 
 
-def signed_in(name: str, *codenames: str) -> ApiClient:
-    user, _ = User.objects.get_or_create(username=name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = ApiClient(raise_request_exception=False)
-    client.force_authenticate(User.objects.get(pk=user.pk))
-    return client
-
-
 @pytest.fixture
 def ann() -> ApiClient:
     on_sale({HEART: 255})
-    return signed_in("ann")
+    return api_of("ann")
 
 
 @contextmanager
@@ -143,7 +135,7 @@ def test_the_stream_is_never_behind(ann: ApiClient) -> None:
     dispatch(ListStockItem(sku=HEART, description="Heart", list_price=pounds("2.55")))
     settle()
     pause(subscription_named("inventory.StockLevels"))
-    received = signed_in("clerk", "change_stocklevel").post(f"{ITEM}/receive", {"quantity": 10})
+    received = api_of("clerk", "change_stocklevel").post(f"{ITEM}/receive", {"quantity": 10})
     headers = {"Consistency-Token": received["Consistency-Token"], **NOW}
     assert_behind(ann.get(ITEM, headers=headers))
     assert ann.get(ITEM).json()["on_hand"] == 0
@@ -193,7 +185,7 @@ def test_an_order_is_cancelled_only_at_the_version_that_was_seen(ann: ApiClient)
 def test_of_many_who_saw_the_same_version_one_changes_it() -> None:
     dispatch(ListStockItem(sku=HEART, description="Heart", list_price=pounds("2.55")))
     dispatch(ReceiveStock(sku=HEART, quantity=10))
-    signed_in("clerk", "change_stocklevel")
+    api_of("clerk", "change_stocklevel")
 
     def adjust(statuses: list[int]) -> None:
         clerk = ApiClient()

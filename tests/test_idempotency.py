@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -24,7 +24,7 @@ from eventing.testing import settle
 from orders.models import Article
 from tests.articles import on_sale
 from tests.builders import HEART
-from tests.clients import ApiClient
+from tests.clients import ApiClient, api_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,18 +33,10 @@ ORDER = {"lines": [{"sku": HEART, "quantity": 2}]}
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
 
-def signed_in(name: str, *codenames: str) -> ApiClient:
-    user, _ = User.objects.get_or_create(username=name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = ApiClient(raise_request_exception=False)
-    client.force_authenticate(User.objects.get(pk=user.pk))
-    return client
-
-
 @pytest.fixture
 def ann() -> ApiClient:
     on_sale({HEART: 255})
-    return signed_in("ann")
+    return api_of("ann")
 
 
 def place(client: ApiClient, key: str = KEY, *, path: str = ORDERS, **changes: Any) -> Any:
@@ -55,7 +47,7 @@ def test_two_hundred_identical_requests_from_twenty_threads_make_one_order(ann: 
     start = Barrier(20)
 
     def ask(_: int) -> list[tuple[int, bytes, str | None]]:
-        client = signed_in("ann")
+        client = api_of("ann")
         start.wait()
         found = []
         for _ in range(10):
@@ -148,7 +140,7 @@ def test_a_body_that_means_the_same_and_is_written_otherwise_is_another_request(
 
 
 def test_keys_are_each_accounts_own(ann: ApiClient) -> None:
-    assert place(ann).json()["order_id"] != place(signed_in("ben")).json()["order_id"]
+    assert place(ann).json()["order_id"] != place(api_of("ben")).json()["order_id"]
 
 
 def test_while_the_first_is_being_answered_the_same_request_is_told_to_come_again(ann: ApiClient) -> None:

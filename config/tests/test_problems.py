@@ -137,6 +137,14 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_larger(ann: ApiClient) -> No
     assert not StoredEvent.objects.exists()
 
 
+def test_many_orders_may_be_larger_and_ten_megabytes_are_too_much(ann: ApiClient) -> None:
+    for size, status in ((2_000_000, 400), (10_000_000, 413)):
+        answer = ann.post(f"{ORDERS}/bulk", b" " * size, content_type="application/json")
+        assert answer.status_code == status, size
+    assert_is_problem(answer, 413, "body-too-large")
+    assert not StoredEvent.objects.exists()
+
+
 def test_a_body_has_to_say_its_length(ann: ApiClient) -> None:
     answer = ann.post(ORDERS, headers={"Transfer-Encoding": "chunked"}, CONTENT_LENGTH="")
     assert_is_problem(answer, 411, "length-required")
