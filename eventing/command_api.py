@@ -18,7 +18,7 @@ from eventing import freshness, requested
 from eventing.headers import preferences
 from eventing.models import RequestedCommand
 
-VIEW = "eventing.view_requestedcommand"
+VIEW, PERSONAL = "eventing.view_requestedcommand", "eventing.view_personal_data"
 
 PREFER = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="`wait=N`: wait for its end, for N seconds at most, up to 10."
@@ -34,7 +34,8 @@ class ProgressOfPartsSerializer(serializers.Serializer[Any]):
 
 class CommandSerializer(serializers.Serializer[Any]):
     """A request that is carried out later. Once it has ended, `result` is what it would have been answered at once, or
-    `problem` says what was wrong. Of many items some may have failed: it's `partially_succeeded` then."""
+    `problem` says what was wrong; for who may not see what is personal those of others' commands are left out. Of many
+    items some may have failed: it's `partially_succeeded` then."""
 
     id = serializers.UUIDField()
     path = serializers.CharField(help_text="What it was asked of.")
@@ -46,8 +47,11 @@ class CommandSerializer(serializers.Serializer[Any]):
     problem = serializers.JSONField(allow_null=True)
 
     def to_representation(self, instance: RequestedCommand | dict[str, Any]) -> dict[str, Any]:
-        told = requested.described(instance) if isinstance(instance, RequestedCommand) else instance
-        return super().to_representation(told)
+        if isinstance(instance, RequestedCommand):
+            user = self.context["request"].user
+            may_see = instance.account_id == user.pk or user.has_perm(PERSONAL)
+            instance = requested.described(instance, with_answer=may_see)
+        return super().to_representation(instance)
 
 
 class Commands(ListAPIView[RequestedCommand]):
@@ -84,7 +88,7 @@ class Command(APIView):
         headers = {"Preference-Applied": f"wait={patience:.0f}"} if patience else {}
         if command.state in RequestedCommand.OPEN:
             headers["Retry-After"] = "1"
-        return Response(CommandSerializer(command).data, headers=headers)
+        return Response(CommandSerializer(command, context={"request": request}).data, headers=headers)
 
 
 def visible_to(request: Request) -> QuerySet[RequestedCommand]:

@@ -94,11 +94,11 @@ def accept(request: Request, parts: Sequence[bytes] = ()) -> Response:
     return Response(described(RequestedCommand.objects.get(pk=command.pk)), status=202, headers=headers)
 
 
-def described(command: RequestedCommand) -> dict[str, Any]:
-    """What a client sees of a command."""
+def described(command: RequestedCommand, *, with_answer: bool = True) -> dict[str, Any]:
+    """What a client sees of a command; ``with_answer`` also what it was answered, which may tell of a person."""
     parts = list(command.parts.select_related("answer").order_by("number"))
     done = [part for part in parts if part.status is not None]
-    told = [_body(part.answer) for part in done]
+    told = [_body(part.answer) if with_answer else None for part in done]
     ended = command.state not in RequestedCommand.OPEN
     good = command.state != State.FAILED
     return {
@@ -109,7 +109,7 @@ def described(command: RequestedCommand) -> dict[str, Any]:
         "ended_at": command.ended_at,
         "progress": {"done": len(done), "total": len(parts)},
         "result": _merged(told) if ended and (good or len(parts) > 1) else None,
-        "problem": (told[0] or UNTOLD) if ended and not good and len(parts) == 1 else None,
+        "problem": (told[0] or UNTOLD) if with_answer and ended and not good and len(parts) == 1 else None,
     }
 
 

@@ -137,6 +137,20 @@ def test_everybody_sees_their_own_commands(ann: ApiClient) -> None:
         assert len(client.get("/api/v1/commands").json()["results"]) == 1
 
 
+def test_what_others_were_answered_is_only_for_those_who_may_see_it(ann: ApiClient) -> None:
+    accepted = ann.post(ORDERS, {**ORDER, "contact": {"name": "Ada Quill"}}, headers=LATER)
+    worked()
+    viewer, officer = (
+        api_of("viewer", "view_requestedcommand"),
+        api_of("boss", "view_requestedcommand", "view_personal_data"),
+    )
+    for path in (accepted["Location"], "/api/v1/commands"):
+        assert "Quill" not in viewer.get(path).content.decode()
+        assert "Quill" in officer.get(path).content.decode()
+        assert "Quill" in ann.get(path).content.decode()
+    assert viewer.get(accepted["Location"]).json()["state"] == "succeeded"
+
+
 def test_who_waits_is_answered_as_soon_as_it_has_ended(ann: ApiClient) -> None:
     accepted = ann.post(ORDERS, ORDER, headers=LATER)
 
