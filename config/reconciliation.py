@@ -33,6 +33,9 @@ QUESTIONS: dict[str, LiteralString] = {
     "nothing has failed or waits": """
         SELECT subscription, sequence, state, error FROM eventing_delivery WHERE state IN ('waiting', 'dead')
     """,
+    "all that was told by webhooks is understood": """
+        SELECT source, provider, event_id, state, error FROM eventing_inbox WHERE state <> 'done'
+    """,
     "every order has ended": "SELECT order_id, status FROM orders_ordersummary WHERE status = 'placed'",
     "every saga has ended": """
         SELECT saga, key, state FROM eventing_saga WHERE state NOT IN ('COMPLETED', 'COMPENSATED')

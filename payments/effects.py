@@ -5,19 +5,30 @@ from __future__ import annotations
 from eventing.effects import effect
 from payments.commands import RecordPayment, RecordRefund, key_of_refund
 from payments.events import PaymentRequested, RefundRequested
-from payments.gateway import gateway
+from payments.gateway import GatewayDown, OutcomeUnknown, gateway
+from payments.models import PaymentSummary, Refund, Status
 
 
 @effect(queue="gateway", attempts=8)
-def charge(event: PaymentRequested) -> RecordPayment:
-    """Ask for the money. An unknown outcome raises, and is asked about again."""
-    outcome = gateway().charge(event.amount, event.method, idempotency_key=str(event.payment_id))
+def charge(event: PaymentRequested) -> RecordPayment | None:
+    """Ask for the money. An unknown outcome raises, and is asked about again, unless a webhook told it meanwhile."""
+    try:
+        outcome = gateway().charge(event.amount, event.method, idempotency_key=str(event.payment_id))
+    except (OutcomeUnknown, GatewayDown):
+        if PaymentSummary.objects.filter(pk=event.payment_id).exclude(status=Status.REQUESTED).exists():
+            return None
+        raise
     return RecordPayment(payment_id=event.payment_id, outcome=outcome)
 
 
 @effect(queue="gateway", attempts=8)
-def refund(event: RefundRequested) -> RecordRefund:
+def refund(event: RefundRequested) -> RecordRefund | None:
     """Give the money back, all of it or a part."""
     key = key_of_refund(event.payment_id, event.refund_id)
-    reference = gateway().refund(event.charge, event.amount, idempotency_key=key)
+    try:
+        reference = gateway().refund(event.charge, event.amount, idempotency_key=key)
+    except (OutcomeUnknown, GatewayDown):
+        if Refund.objects.filter(payment_id=event.payment_id, refund_id=event.refund_id).exists():
+            return None
+        raise
     return RecordRefund(payment_id=event.payment_id, refund_id=event.refund_id, reference=reference)

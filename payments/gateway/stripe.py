@@ -35,6 +35,14 @@ EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0}
 IN_TENS = {"BHD", "JOD", "KWD", "OMR", "TND"}
 
 
+INVALID = Declined(code="invalid_payment_method", message="This payment method isn't valid.")
+METHODS = ("payment_method", "payment_method_data[card][token]")  # what Stripe complains of then
+
+
+class _NoSuchMethod(Exception):
+    """There's no such card or token, or it was used before."""
+
+
 class StripeGateway:
     """Asks Stripe."""
 
@@ -49,27 +57,27 @@ class StripeGateway:
         )
 
     def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
-        """Authorise and capture."""
+        """Authorise and capture. The buyer isn't there to be asked by the bank, so a card that needs it is declined."""
+        asked: Any = {
+            "amount": _theirs(amount),
+            "currency": amount.currency.lower(),
+            **_how(method),
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "capture_method": "manual",
+            "confirm": True,
+            "error_on_requires_action": True,
+            "metadata": {"key": idempotency_key},
+        }
         try:
             with _translated():
-                intent = self._client.v1.payment_intents.create(
-                    {
-                        "amount": _theirs(amount),
-                        "currency": amount.currency.lower(),
-                        "payment_method": method,
-                        "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                        "capture_method": "manual",
-                        "confirm": True,
-                        "error_on_requires_action": True,
-                        "metadata": {"key": idempotency_key},
-                    },
-                    {"idempotency_key": idempotency_key},
-                )
+                intent = self._client.v1.payment_intents.create(asked, {"idempotency_key": idempotency_key})
                 if intent.status == "requires_capture":
                     options: Any = {"idempotency_key": f"{idempotency_key}-capture"}
                     intent = self._client.v1.payment_intents.capture(intent.id, {}, options)
         except stripe.CardError as declined:
             return _declined(declined.error.to_dict() if declined.error else {})
+        except _NoSuchMethod:
+            return INVALID
         if intent.status != "succeeded":
             raise OutcomeUnknown(f"Stripe's {intent.id} is {intent.status}.")
         return Charged(reference=intent.id)
@@ -106,9 +114,9 @@ class StripeGateway:
         match told["type"]:
             case "payment_intent.succeeded":
                 return RecordPayment(payment_id=payment_id, outcome=Charged(reference=about["id"]))
-            case "payment_intent.payment_failed":
-                return RecordPayment(payment_id=payment_id, outcome=_declined(about["last_payment_error"] or {}))
-            case "refund.created" | "refund.updated" if about["status"] == "succeeded":
+            case "payment_intent.payment_failed" | "payment_intent.canceled":
+                return RecordPayment(payment_id=payment_id, outcome=_declined(about.get("last_payment_error") or {}))
+            case "refund.created" | "refund.updated" if about["status"] in ("succeeded", "pending"):
                 return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=about["id"])
             case _:
                 return None
@@ -116,17 +124,34 @@ class StripeGateway:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Stripe's errors as ours; but for a card's that was declined."""
+    """Stripe's errors as ours; but for a card's that was declined. Of what isn't known here, it may have been done."""
     try:
         yield
     except stripe.CardError:
         raise
+    except stripe.InvalidRequestError as error:
+        if error.code in ("resource_missing", "token_already_used") and error.param in METHODS:
+            raise _NoSuchMethod from error
+        raise GatewayRefused(_told(error)) from error
+    except (stripe.IdempotencyError, stripe.AuthenticationError, stripe.PermissionError) as error:
+        raise GatewayRefused(_told(error)) from error
     except stripe.RateLimitError as error:
-        raise GatewayDown(str(error)) from error
-    except (stripe.APIConnectionError, stripe.APIError) as error:
-        raise OutcomeUnknown(str(error)) from error
+        raise GatewayDown(_told(error)) from error
     except stripe.StripeError as error:
-        raise GatewayRefused(str(error)) from error
+        raise OutcomeUnknown(_told(error)) from error
+
+
+def _told(error: stripe.StripeError) -> str:
+    """The first line, and by which name Stripe finds the request."""
+    first = str(error.user_message or error).partition("\n")[0]
+    return f"{first} ({error.request_id})" if error.request_id else first
+
+
+def _how(method: str) -> dict[str, Any]:
+    """A token, such as the page of a shop gets from Stripe, or a payment method that Stripe keeps."""
+    if method.startswith("tok_"):
+        return {"payment_method_data": {"type": "card", "card": {"token": method}}}
+    return {"payment_method": method}
 
 
 def _declined(told: Mapping[str, Any]) -> Declined:

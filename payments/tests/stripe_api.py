@@ -50,7 +50,13 @@ class StripeApi:
     def _do(self, path: str, form: dict[str, str]) -> tuple[int, Any]:
         match path.strip("/").split("/"):
             case ["v1", "payment_intents"]:
-                if decline := DECLINES.get(form["payment_method"]):
+                method = form.get("payment_method") or form["payment_method_data[card][token]"]
+                if method.endswith("_unknown"):
+                    error = CONTRACT["errors"]["404"]["error"]
+                    return 400, {
+                        "error": {**error, "param": next(name for name, each in form.items() if each == method)}
+                    }
+                if decline := DECLINES.get(method):
                     error = CONTRACT["errors"]["402"]["error"]
                     return 402, {"error": {**error, "decline_code": decline}}
                 name = f"pi_{len(self.taken) + 1}"

@@ -143,6 +143,20 @@ def test_nobody_there_is_an_outcome_that_is_not_known(stripe: StripeGateway, set
         StripeGateway().charge(pounds("10"), "pm_card_visa", idempotency_key="k")
 
 
+def test_a_token_of_a_shops_page_is_charged_as_a_card(api: StripeApi, stripe: StripeGateway) -> None:
+    charged(stripe, pounds("10"), "tok_visa", "k")
+    form = api.requests[0][1]
+    assert form["payment_method_data[type]"] == "card"
+    assert form["payment_method_data[card][token]"] == "tok_visa"
+    assert "payment_method" not in form
+
+
+@pytest.mark.parametrize("method", ["tok_unknown", "pm_unknown"])
+def test_a_method_that_there_is_not_is_declined_and_nobodys_letter(stripe: StripeGateway, method: str) -> None:
+    outcome = stripe.charge(pounds("10"), method, idempotency_key="k")
+    assert outcome == Declined(code="invalid_payment_method", message="This payment method isn't valid.")
+
+
 @pytest.mark.parametrize(
     ("minor", "currency", "theirs"),
     [
@@ -213,5 +227,5 @@ def test_what_stripe_tells_becomes_what_is_recorded(stripe: StripeGateway) -> No
     assert stripe.read(told("refund.updated", id="re_1", status="succeeded", metadata=key)) == RecordRefund(
         payment_id=PAYMENT, refund_id=refund, reference="re_1"
     )
-    assert stripe.read(told("refund.updated", id="re_1", status="pending", metadata=key)) is None
+    assert stripe.read(told("refund.updated", id="re_1", status="failed", metadata=key)) is None
     assert stripe.read(told("customer.created", id="cus_1")) is None

@@ -14,9 +14,10 @@ from standardwebhooks import Webhook
 
 from eventing import inbox
 from eventing.handlers import dispatch
-from eventing.models import InboxEntry, StoredEvent
+from eventing.models import Delivery, InboxEntry, StoredEvent
 from eventing.testing import settle
 from payments.commands import ProcessPayment
+from payments.gateway import OutcomeUnknown
 from payments.gateway.simulated import send_webhooks
 from payments.models import GatewayNotice, PaymentSummary
 from tests.builders import ORDER, PAYMENT, pounds
@@ -76,6 +77,20 @@ def test_where_no_answer_arrives_the_webhook_tells_the_outcome_and_the_effect_le
     settle()
     assert completed() == 1
     assert PaymentSummary.objects.get().status == "completed"
+
+
+def test_an_effect_asks_no_more_once_a_webhook_has_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch(ProcessPayment(payment_id=PAYMENT, order_id=ORDER, amount=pounds("10"), method="tok_webhook_only"))
+    settle_until_the_gateway_was_asked()
+    told_by_now()
+
+    def silence(*_: Any, **__: Any) -> None:
+        raise OutcomeUnknown("No answer.")
+
+    monkeypatch.setattr("payments.gateway.simulated.SimulatedGateway.charge", silence)
+    settle()
+    assert completed() == 1
+    assert not Delivery.objects.filter(state__in=Delivery.OPEN).exists()
 
 
 def settle_until_the_gateway_was_asked() -> None:
