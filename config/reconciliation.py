@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import LiteralString
 
 import msgspec
+from django.conf import settings
 
 from eventing.replay import Failed, comparison_of, projections, rebuild
 from eventing.statements import run
@@ -150,12 +151,15 @@ QUESTIONS: dict[str, LiteralString] = {
 }
 
 EXAMPLES = 5
+LEDGER = "payments_gatewayentry"
 
 
 def reconcile() -> Iterator[Finding]:
-    """Ask every question, those about the log first."""
+    """Ask every question, those about the log first. The simulator's ledger bears witness only where it's in use."""
     yield from _log_verified()
     for question, statement in QUESTIONS.items():
+        if LEDGER in statement and settings.PAYMENT_GATEWAY != "simulated":
+            continue
         rows = run(statement)
         yield Finding(
             question=question,

@@ -117,12 +117,16 @@ def place(api: APIRequestContext) -> Placer:
     """Places an order of an article of which there's plenty, and returns its id."""
     sku = f"SKU-{uuid4().hex[:8]}"
     price = {"amount": 1250, "currency": "GBP"}
-    assert api.post("inventory/items", data={"sku": sku, "description": "Teapot", "list_price": price}).ok
-    assert api.post(f"inventory/items/{sku}/receive", data={"quantity": 1000}).ok
+    listed = api.post("inventory/items", data={"sku": sku, "description": "Teapot", "list_price": price})
+    assert listed.ok
+    received = {"quantity": 1000}
+    assert api.post(f"inventory/items/{sku}/receive", data=received, headers={"Idempotency-Key": sku}).ok
+    seen = {"Consistency-Token": listed.headers["consistency-token"], "Prefer": "wait=10"}  # orders have their own copy
 
     def place_order(**changes: Any) -> str:
         line = {"sku": sku, "description": "Teapot", "quantity": 2, "unit_price": price}
-        answer = api.post("orders", data={"lines": [line], **changes})
+        key = {"Idempotency-Key": uuid4().hex}
+        answer = api.post("orders", data={"lines": [line], **changes}, headers={**key, **seen})
         assert answer.ok, answer.text()
         return str(answer.json()["order_id"])
 

@@ -26,7 +26,6 @@ PICTURES = ROOT / "docs" / "screenshots"
 VIEWPORT = ViewportSize(width=1280, height=800)
 TALLEST = 1600  # pixels of a page that a picture shows
 SOLD, FAILING = 20, 7  # orders before the gateway fails, and while it does
-PRICE = {"amount": 255, "currency": "GBP"}
 SKU = "85123A"
 SETTINGS = {"EVENTING_BACKOFF_SECONDS": "0.05", "EVENTING_BACKOFF_CAP_SECONDS": "0.2", "EVENTING_ATTEMPTS": "3"}
 
@@ -121,10 +120,11 @@ def take(page: Page, file: Path) -> None:
 
 def _place(api: APIRequestContext, count: int) -> list[str]:
     orders = [str(uuid4()) for _ in range(count)]
-    api.post(f"inventory/items/{SKU}/receive", data={"quantity": count * 2, "reference": orders[0]})
+    received = {"quantity": count * 2, "reference": orders[0]}
+    api.post(f"inventory/items/{SKU}/receive", data=received, headers={"Idempotency-Key": orders[0]})
     for order in orders:
-        line = {"sku": SKU, "description": "White hanging heart T-light holder", "quantity": 2, "unit_price": PRICE}
-        answer = api.post("orders", data={"order_id": order, "lines": [line]})
+        line = {"sku": SKU, "description": "White hanging heart T-light holder", "quantity": 2}
+        answer = api.post("orders", data={"order_id": order, "lines": [line]}, headers={"Idempotency-Key": order})
         if not answer.ok:
             sys.exit(answer.text())
     return orders

@@ -56,7 +56,7 @@ def test_a_gateway_fails_and_what_was_not_charged_is_retried_once_and_then_gradu
 
     page.get_by_role("link", name=re.compile(r"^\d+$")).first.click()
     expect(page.get_by_text("It failed 8 times, and waits for a person.")).to_be_visible()
-    expect(page.get_by_text("payments/gateway.py").first).to_be_visible()
+    expect(page.get_by_text("payments/gateway/simulated.py").first).to_be_visible()
     axe_clean(page)
     page.get_by_role("link", name="This group").click()
 
