@@ -6,6 +6,7 @@ import sys
 from base64 import b64encode
 from datetime import timedelta
 from hashlib import sha256
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -212,6 +213,8 @@ if PAYMENT_GATEWAY not in ("simulated", "stripe"):
     raise ImproperlyConfigured(f"PAYMENT_GATEWAY is {PAYMENT_GATEWAY!r}; it has to be simulated or stripe.")
 if PAYMENT_GATEWAY == "stripe" and not (STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET):
     raise ImproperlyConfigured("PAYMENT_GATEWAY is stripe, which takes STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET.")
+if PAYMENT_GATEWAY == "stripe" and find_spec("stripe") is None:
+    raise ImproperlyConfigured("PAYMENT_GATEWAY is stripe: pip install -r requirements-stripe.txt")
 if CARRIER != "simulated":
     raise ImproperlyConfigured(f"CARRIER is {CARRIER!r}; the only one there is yet is simulated.")
 if PAYMENT_GATEWAY == "simulated":

@@ -71,6 +71,8 @@ def receives(source: str) -> Callable[[Receiver], Receiver]:
     """Make a function say which commands come of what a context's providers tell."""
 
     def register(function: Receiver) -> Receiver:
+        if source in _receivers:
+            raise ValueError(f"Two functions receive what is told to {source}: make them one.")
         _receivers[source] = function
         return function
 

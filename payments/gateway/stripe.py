@@ -11,20 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import stripe
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
 from eventing.inbox import InvalidSignature
 from eventing.money import Money, exponent
 from payments.commands import Charged, Declined, RecordPayment, RecordRefund, payment_and_refund
 from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
-
-try:
-    import stripe
-except ImportError as missing:
-    raise ImproperlyConfigured(
-        "PAYMENT_GATEWAY is stripe, and its package isn't installed: pip install -r requirements-stripe.txt"
-    ) from missing
 
 TIMEOUT = 20  # seconds
 RETRIES = 1  # the package's own, with the same key; after that the effect asks again, later
