@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from eventing import store
 from eventing.effects import effect
+from payments.aggregates import Payment
 from payments.commands import RecordPayment, RecordRefund, key_of_refund
 from payments.events import PaymentRequested, RefundRequested
 from payments.gateway import gateway
-from payments.models import PaymentSummary, Refund, Status
 
 
 @effect(queue="gateway", attempts=8)
 def charge(event: PaymentRequested) -> RecordPayment | None:
     """Ask for the money. An unknown outcome raises, and is asked about again, unless a webhook told it meanwhile: a
     gateway forgets its keys some day, and who asks after that is charged twice."""
-    if PaymentSummary.objects.filter(pk=event.payment_id).exclude(status=Status.REQUESTED).exists():
+    if store.load(Payment, event.payment_id).outcome is not None:
         return None
     outcome = gateway().charge(event.amount, event.method, idempotency_key=str(event.payment_id))
     return RecordPayment(payment_id=event.payment_id, outcome=outcome)
@@ -22,7 +23,7 @@ def charge(event: PaymentRequested) -> RecordPayment | None:
 @effect(queue="gateway", attempts=8)
 def refund(event: RefundRequested) -> RecordRefund | None:
     """Give the money back, all of it or a part, unless a webhook told that it's there."""
-    if Refund.objects.filter(payment_id=event.payment_id, refund_id=event.refund_id).exists():
+    if store.load(Payment, event.payment_id).refunds[event.refund_id].reference is not None:
         return None
     key = key_of_refund(event.payment_id, event.refund_id)
     reference = gateway().refund(event.charge, event.amount, idempotency_key=key)

@@ -98,7 +98,8 @@ def started(stack: Stack) -> Waybill:
     listed = waybill.ask("POST", "inventory/items", "shop", LISTED)
     received = waybill.ask("POST", "inventory/items/85123A/receive", "shop", {"quantity": 10_000})
     assert (listed.status_code, received.status_code) == (201, 200)
-    waybill.seen["Consistency-Token"] = listed.headers["Consistency-Token"]  # orders wait for their copy of it
+    # orders wait for their copy of it
+    waybill.seen.update({"Consistency-Token": listed.headers["Consistency-Token"], "Prefer": "wait=10"})
     return waybill
 
 
