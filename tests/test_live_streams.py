@@ -33,6 +33,7 @@ HEART = {"sku": "85123A", "quantity": 1, "unit_price": {"amount": 255, "currency
 LISTED = {"sku": "85123A", "description": "A heart", "list_price": HEART["unit_price"]}
 ORDER = {"lines": [HEART], "contact": {"name": "Ann Archer", "email": "ann@example.org"}}
 MORE_THAN_THE_POOL_HAS = 30
+GRACE = 10  # seconds after which the server cuts off what still goes on
 WEB_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'waybill'"
 WRITERS, ORDERS = 4, 50  # orders a writer
 MAKE_ACCOUNTS = """
@@ -195,7 +196,7 @@ def test_a_stream_on_one_web_process_shows_what_was_placed_through_the_other(way
             assert eventually(lambda: listener.last is not None)
         with stopped(one):
             order_id = waybill.place("ann")
-        (message,) = seen.result(timeout=30)
+        (message,) = seen.result(timeout=60)
     assert message.data["stream"] == f"order-{order_id}"
 
 
@@ -253,7 +254,7 @@ def test_an_account_has_so_many_streams_open_and_no_more(waybill: Waybill) -> No
     assert (refused.status_code, refused.headers["Content-Type"]) == (429, "application/problem+json")
     assert (refused.json()["code"], refused.headers["Retry-After"]) == ("throttled", "5")
 
-    assert eventually(lambda: has_a_seat(waybill), seconds=5)
+    assert eventually(lambda: has_a_seat(waybill))
 
 
 def has_a_seat(waybill: Waybill) -> bool:
@@ -316,9 +317,9 @@ def test_streams_that_wait_hold_no_connection_and_end_before_the_server_does(sta
         waybill.stack.processes.stop("web")
         took = time.monotonic() - stopped_at
         for each in ended:
-            each.result(timeout=10)
+            each.result(timeout=60)
 
-    assert took < 4, f"It took {took:.1f} s."
+    assert took < GRACE, f"It took {took:.1f} s."
 
 
 def follow_to_the_end(listener: Listener) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], object], *, seconds: float = 30) -> bool:
+def eventually(condition: Callable[[], object], *, seconds: float = 60) -> bool:
     """Whether the condition holds before that many seconds have passed."""
     deadline = time.monotonic() + seconds
     while not condition():

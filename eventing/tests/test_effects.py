@@ -150,7 +150,7 @@ def test_an_outcome_is_recorded_once_though_two_workers_performed(
 
     def slowly(event: AccountClosed, delivery: effects.Delivery) -> PayIn:
         attempts.append(delivery.attempt)
-        both.wait(timeout=20)
+        both.wait(timeout=60)
         return PayIn(account_id=ledger, amount=1)
 
     posted_by(slowly)

@@ -217,7 +217,7 @@ def test_who_is_being_forgotten_waits_for_what_is_being_recorded(in_threads: InT
 
     def let_them_commit() -> None:
         assert recorded.wait(20)
-        assert eventually(somebody_waits, seconds=20)
+        assert eventually(somebody_waits, seconds=60)
         may_commit.set()
 
     in_threads(record, forget_them, let_them_commit)
@@ -240,7 +240,7 @@ def test_what_comes_after_the_forgetting_is_refused(in_threads: InThreads) -> No
         with transaction.atomic():
             forget(account, reason="Asked for it.", by="clerk")
             begun.set()
-            assert eventually(somebody_waits, seconds=20)
+            assert eventually(somebody_waits, seconds=60)
 
     def record() -> None:
         assert begun.wait(20)

@@ -157,12 +157,12 @@ def test_the_command_relays_until_it_is_interrupted(program: Program) -> None:
     opens_account()
     assert eventually(lambda: LogEntry.objects.count() == 2)
     relaying.send_signal(signal.SIGINT)
-    output, _ = relaying.communicate(timeout=20)
+    output, _ = relaying.communicate(timeout=60)
     assert (relaying.returncode, output) == (0, "2 events moved to the log.\n")
 
 
 def test_the_command_refuses_what_it_doesnt_know(program: Program) -> None:
     process: subprocess.Popen[str] = program("django", "relay_outbox", "--twice")
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (2, "")
     assert "--twice" in errors

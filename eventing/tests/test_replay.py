@@ -619,7 +619,7 @@ def test_the_command_can_be_paused_and_resumed_from_another_terminal(
     assert eventually(lambda: told(balances.name, "--status")[0]["tended"])
     assert told(balances.name, "--resume")[0]["state"] == "building"
     assert told(balances.name, "--cancel")[0]["state"] == "cancelled"
-    _, errors = replaying.communicate(timeout=20)
+    _, errors = replaying.communicate(timeout=60)
     assert replaying.returncode == 1
     assert "was cancelled. The live read model is as it was" in errors
 
@@ -632,7 +632,7 @@ def test_the_command_can_be_interrupted_and_goes_on(
     replaying = program("eventing.tests.bank", "replay_slowly", balances.name, *options)
     assert eventually(lambda: Replay.objects.filter(position__gt=0).exists())
     replaying.send_signal(signal.SIGINT)
-    output, errors = replaying.communicate(timeout=20)
+    output, errors = replaying.communicate(timeout=60)
     assert (replaying.returncode, output) == (130, ""), errors
     assert f"Go on with `{' '.join(['manage.py replay_projection eventing.Balances', *options])}`" in errors
     said(balances.name, *options)

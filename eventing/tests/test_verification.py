@@ -395,7 +395,7 @@ def test_an_interrupted_command_says_where_to_go_on(program: Program) -> None:
     assert process.stderr
     assert process.stderr.readline() == "1000\n"
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(output)["interrupted"]
     assert f"Go on with `manage.py verify_events --from {json.loads(output)['position'] + 1}`." in errors
@@ -416,7 +416,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_more_than_a_chunk(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert "CommandError: The database can't be asked: " in errors
     assert "Go on with --from 1001." in errors
@@ -424,7 +424,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_more_than_a_chunk(
 
 def test_a_server_that_is_down_is_an_error_in_a_sentence(program: Program) -> None:
     process = program("django", "verify_events", DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/none")
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert "The database can't be asked: " in errors
     assert "Traceback" not in errors
