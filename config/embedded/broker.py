@@ -85,8 +85,10 @@ class EmbeddedBroker:
         self._end(signal.SIGTERM, timeout)
 
     def kill(self) -> None:
-        """End it as a crash would."""
-        self._end(signal.SIGKILL, 30)
+        """End it as a crash would; its state stays this program's, which may start it again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def _end(self, number: signal.Signals, timeout: float) -> None:
         if self._process is not None:
