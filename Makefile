@@ -9,7 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_CANDIDATES := python3.13 python3.12 python3.11 python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+# The locks are complete, so there's nothing to resolve: some releases of pip, when they try to, find newer ones than the
+# lock's behind extras, and refuse them.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	$(shell [ -w "$$HOME" ] || echo --no-cache-dir)
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-annotate --cache-dir $(VENV)/uv-cache --custom-compile-command 'make lock'
@@ -36,6 +38,7 @@ test: check ## check, then run all tests on a real PostgreSQL and a real broker
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, architecture, migrations, settings
+	$(BIN)/python -m pip --disable-pip-version-check check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(CHECKED) $(BIN)/mypy .
