@@ -73,7 +73,7 @@ class StockItems(FromReadModels, ListAPIView[StockLevel]):
         responses={201: ListedSerializer, 200: ListedSerializer},
         parameters=[ETAG, LOCATION],
     )
-    @idempotent(key_required=False)
+    @idempotent()
     def post(self, request: Request) -> Response:
         """List an article (201), or change the description and price of one that is listed already (200)."""
         body = ListStockItemSerializer(data=request.data)

@@ -259,9 +259,7 @@ def _filled_in(route: str, clients: dict[str, ApiClient]) -> str:
         "<str:name>": "orders.OrderSummaries",
     }
     made: dict[str, Callable[[], Any]] = {
-        "<uuid:refund_id>": lambda: boss.post(f"/api/v1/payments/{payment_of(order)}/refunds", REASON).json()[
-            "refund_id"
-        ],
+        "<uuid:refund_id>": lambda: _given_back(boss, order),
         "<uuid:command_id>": lambda: _later(clients["customer"]),
         "<int:replay_id>/<str:act>": lambda: f"{boss.post('/api/v1/replays', REPLAY).json()['id']}/cancel",
         "<int:replay_id>": lambda: boss.post("/api/v1/replays", REPLAY).json()["id"],

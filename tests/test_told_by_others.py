@@ -18,7 +18,7 @@ def test_an_order_is_paid_and_delivered_by_what_others_tell(start_stack: StackSt
     token = json.loads(stack.manage("create_api_token", "root", "--json", quiet=True).stdout)["token"]
     with httpx2.Client(base_url=f"{stack.address}/api/v1/", headers={"Authorization": f"Bearer {token}"}) as api:
         heart = {"sku": "85123A", "description": "Heart", "list_price": {"amount": 255, "currency": "GBP"}}
-        listed = api.post("inventory/items", json=heart)
+        listed = api.post("inventory/items", json=heart, headers={"Idempotency-Key": "a"})
         api.post("inventory/items/85123A/receive", json={"quantity": 5}, headers={"Idempotency-Key": "r"})
         seen = {"Consistency-Token": listed.headers["Consistency-Token"], "Prefer": "wait=10"}
         order = {"lines": [{"sku": "85123A", "quantity": 1}], "payment_method": "tok_webhook_only"}
