@@ -8,4 +8,8 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_asgi_application()
+_django = get_asgi_application()
+
+from config.bodies import UnreadBodies  # noqa: E402 # it takes settings that are read
+
+application = UnreadBodies(_django)

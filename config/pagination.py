@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from django.core.exceptions import ValidationError as InvalidValue
 from django.core.validators import ProhibitNullCharactersValidator
@@ -29,11 +30,23 @@ class Cursors(CursorPagination):
         """Where the page begins. Raises ValidationError for a cursor that no link of ours had."""
         try:
             cursor = super().decode_cursor(request)
-            if cursor and cursor.position is not None:
-                ProhibitNullCharactersValidator()(self.column.to_python(cursor.position))
+            if cursor is not None:
+                self._check(cursor, request.query_params["cursor"])
         except (NotFound, InvalidValue) as error:
             raise ValidationError({"cursor": ["This is not a cursor. Follow the links of a list."]}) from error
         return cursor
+
+    def _check(self, cursor: Cursor, given: str) -> None:
+        """Raises InvalidValue for one that isn't written as ours are: Base64 is decoded whatever else is in it."""
+        ours = parse_qs(urlsplit(self.encode_cursor(cursor)).query).get("cursor")
+        if cursor.position is None or ours != [given]:
+            raise InvalidValue("It isn't as our links have it.")
+        ProhibitNullCharactersValidator()(self.column.to_python(cursor.position))
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """What a list takes, with its bounds."""
+        cursor, limit = super().get_schema_operation_parameters(view)
+        return [cursor, {**limit, "schema": {"type": "integer", "minimum": 1, "maximum": self.max_page_size}}]
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """A page as OpenAPI 3.1 describes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isinf
 from typing import IO, Any, NoReturn
 
 from rest_framework.exceptions import ParseError
@@ -20,7 +21,9 @@ class JSONParser(BaseParser):
     ) -> Any:
         """What the body says. Raises ParseError, which says where reading stopped."""
         try:
-            return json.loads(stream.read().decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+            return json.loads(
+                stream.read().decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+            )
         except UnicodeDecodeError as error:
             raise ParseError(f"The body is not UTF-8: byte {error.start + 1} can't be read.") from error
         except json.JSONDecodeError as error:
@@ -38,6 +41,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(names) != len(pairs):
         raise ParseError("The body has an object with the same name twice.")
     return names
+
+
+def _finite(text: str) -> float:
+    if isinf(number := float(text)):
+        raise ParseError("The body has a number that is too large.")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

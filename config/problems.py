@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -17,14 +17,17 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
-from drf_standardized_errors.types import ErrorResponse
+from drf_standardized_errors.types import ErrorResponse, ExceptionHandlerContext
 from rest_framework import exceptions
+from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.throttling import COUNTED
 from eventing.domain import Rejected
 from eventing.freshness import ProjectionBehind
-from eventing.headers import BadHeader, trace_id
+from eventing.headers import BadHeader, BadParameter, trace_id
 from eventing.refusals import PreconditionFailed, Refused
 from eventing.store import ConflictError, UnexpectedVersion
 
@@ -197,15 +200,36 @@ class ProblemHandler(ExceptionHandler):
                 return Unavailable()
             case SuspiciousOperation() | BadRequest():
                 return exceptions.ParseError()
+            case exceptions.AuthenticationFailed() | exceptions.NotAuthenticated() | exceptions.PermissionDenied():
+                return self._counted(exc)
             case _:
                 return super().convert_known_exceptions(exc)
 
+    def _counted(self, exc: exceptions.APIException) -> exceptions.APIException:
+        """Who isn't let in is counted too, or tokens could be guessed as fast as one can; DRF doesn't come to it."""
+        view, request = self.context["view"], _of(self.context)
+        try:
+            if COUNTED not in request.META:
+                view.check_throttles(request)
+        except exceptions.Throttled as throttled:
+            return throttled
+        return exc
+
     def get_response(self, exc: exceptions.APIException, data: dict[str, Any]) -> Response:
+        request = _of(self.context)
+        # Whatever the view would have answered with, and whatever was asked for, a problem is JSON.
+        request.accepted_renderer = JSONRenderer()
+        request.accepted_media_type = JSONRenderer.media_type
         response = super().get_response(exc, data)
         response.content_type = CONTENT_TYPE
         if exc.status_code >= 500 and not isinstance(exc, ProjectionBehind):
             logger.error("Trace %s: %s", data["trace_id"], type(self.exc).__name__)
         return response
+
+
+def _of(context: ExceptionHandlerContext) -> Request:
+    """The request, which every view has by the time that something goes wrong in it."""
+    return cast(Request, context["request"])
 
 
 class ProblemFormatter(ExceptionFormatter):
@@ -216,27 +240,29 @@ class ProblemFormatter(ExceptionFormatter):
         code = self.exc.default_code.replace("_", "-")
         if isinstance(self.exc, Refused):
             return {**details(request, code, error_response.errors[0].detail), **self.exc.members}
-        if not isinstance(self.exc, exceptions.ValidationError):
+        if not isinstance(self.exc, ValidationError):
             return details(request, code, error_response.errors[0].detail)
         found = error_response.errors
-        in_header = isinstance(self.exc, BadHeader)
         listed = [
             {
-                **({"header": error.attr} if in_header else _place(request, error.attr)),
+                **_place(self.exc, request, error.attr),
                 "code": error.code,
                 "detail": error.detail,
             }
             for error in found[:MOST_ERRORS]
         ]
-        some = f"; the first {MOST_ERRORS} are listed" if len(found) > MOST_ERRORS else ""
-        summary = f"{len(found):,} things have to be corrected{some}." if len(found) > 1 else found[0].detail
+        summary = f"{len(found)} things have to be corrected." if len(found) > 1 else found[0].detail
+        if len(found) > MOST_ERRORS:  # nobody has read on to count them
+            summary = f"More than {MOST_ERRORS} things have to be corrected; the first {MOST_ERRORS} are listed."
         return {**details(request, code, summary), "errors": listed}
 
 
-def _place(request: Request | None, attribute: str | None) -> dict[str, str]:
-    """Where an error is: a query parameter, or a JSON pointer into the body."""
+def _place(error: ValidationError, request: Request | None, attribute: str | None) -> dict[str, str]:
+    """Where an error is: a header, a query parameter, or a JSON pointer into the body."""
+    if isinstance(error, BadHeader):
+        return {"header": attribute or ""}
     steps = [step for step in (attribute or "").split("/") if step and step != "non_field_errors"]
-    if request is not None and request.method in ("GET", "HEAD"):
+    if isinstance(error, BadParameter) or (request is not None and request.method in ("GET", "HEAD")):
         return {"parameter": "/".join(steps)}
     return {"pointer": "#" + "".join(f"/{quote(step, safe='~', errors='replace')}" for step in steps)}
 

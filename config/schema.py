@@ -66,10 +66,10 @@ class Described(AutoSchema):
 
     def get_override_parameters(self) -> list[Any]:
         """The headers of this operation."""
-        method = getattr(self.view, self.method.lower(), None)
+        method: Any = getattr(self.view, self.method.lower(), None)
         parameters = list(super().get_override_parameters())
         if (required := getattr(method, "key_required", None)) is not None:
-            parameters += [_key(required), LATER, WRITTEN]
+            parameters += [_key(required), WRITTEN, *([LATER] if method.can_be_later else [])]
         if self.method == "GET" and isinstance(self.view, freshness.FromReadModels):
             parameters += [TOKEN, PATIENCE, *SEEN, *([VERSION] if self.view.category else [])]
         return parameters
@@ -84,7 +84,7 @@ def describe(result: dict[str, Any], generator: Any, request: Any, public: bool)
     }
     for path in result["paths"].values():
         for operation in path.values():
-            if any(parameter["name"] == idempotency.HEADER for parameter in operation.get("parameters", ())):
+            if any(parameter.get("description") == LATER.description for parameter in operation.get("parameters", ())):
                 operation["responses"].setdefault("202", accepted)
     return result
 

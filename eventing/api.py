@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 from uuid import UUID
 
@@ -38,9 +40,18 @@ IF_NONE_MATCH = OpenApiParameter(
 LOCATION = OpenApiParameter("Location", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201])
 
 LARGEST_AMOUNT = 2**53 - 1  # the largest whole number that every reader of JSON keeps exact
+MOST_UNKNOWN = 20  # fields of one object that are told to be unknown
+MOST_BAD_ITEMS = 100  # of one list, after which nobody reads on
 
 # Control characters and lines' ends, halves of a character, and marks that make text read in another order than it has.
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+
+# What Python takes for printable though nothing is printed: letters and marks that are Default_Ignorable_Code_Point in
+# https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, and Braille's blank.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def carry_out(command: Command, request: Request, on: Stream | None = None) -> list[Pending]:
@@ -55,6 +66,8 @@ def carry_out_all(commands: Sequence[Command], request: Request, on: Stream | No
     with context.acting(actor=request.user.get_username(), traceparent=traceparent(request)):
         recorded = handlers.dispatch_all(commands, expected={on: wanted} if on and wanted is not None else {})
     freshness.note(recorded)
+    if on:
+        freshness.tell_of(on)
     return recorded
 
 
@@ -65,7 +78,7 @@ class Takes(BasePermission):
         look, act = cast(Any, view).takes
         needed = look if request.method in ("GET", "HEAD", "OPTIONS") else act
         self.message = f"This takes the permission {needed}."
-        return request.user.has_perm(needed)
+        return not needed or request.user.has_perm(needed)  # where none is named, the method isn't offered
 
 
 class Strict(serializers.Serializer[Any]):
@@ -74,8 +87,10 @@ class Strict(serializers.Serializer[Any]):
     default_error_messages = {"invalid": "This has to be a JSON object."}
 
     def to_internal_value(self, data: Any) -> Any:
-        others = data.keys() - self.fields.keys() if isinstance(data, Mapping) else ()
-        errors: dict[str, Any] = {_as_pointer(name): [unknown(self.fields)] for name in sorted(others)}
+        others = (name for name in data if name not in self.fields) if isinstance(data, Mapping) else ()
+        errors: dict[str, Any] = {
+            _as_pointer(name): [unknown(self.fields)] for name in sorted(islice(others, MOST_UNKNOWN))
+        }
         try:
             value = super().to_internal_value(data)
         except ValidationError as invalid:
@@ -104,14 +119,20 @@ class Text(serializers.CharField):
 
 
 class Code(Text):
-    """Text that names something: what looks the same is the same, so nothing in it is invisible."""
+    """Text that names something: what looks the same is the same, so nothing in it is invisible, and an accent isn't
+    written in two ways."""
 
-    default_error_messages = {"invisible": "This has invisible characters, or spaces before or after it."}
+    default_error_messages = {
+        "invisible": "This has invisible characters, or spaces before or after it.",
+        "composition": "This isn't in Unicode's normalisation form C, in which an accented letter is one character.",
+    }
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if not text.isprintable() or text != text.strip():
+        if not text.isprintable() or _INVISIBLE.search(text) or text != text.strip():
             self.fail("invisible")
+        if not unicodedata.is_normalized("NFC", text):
+            self.fail("composition")
         return text
 
 
@@ -124,11 +145,53 @@ class WholeNumber(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class Digits(serializers.IntegerField):
+    """A whole number in an address: digits, and nothing else."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, str) or not re.fullmatch("[0-9]{1,18}", data):
+            self.fail("invalid")
+        return int(data)
+
+
+class Choice(serializers.BooleanField):
+    """True or false, as JSON has them: not 1, not a text."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if type(data) is not bool:
+            self.fail("invalid", input=data)
+        return data
+
+
+class Items(serializers.ListField):
+    """A list that is given up early: before anything in it is read when it's too long, and where too much of it is
+    wrong."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        items: list[Any] = super().to_internal_value(data)
+        return items
+
+    def run_child_validation(self, data: Iterable[Any]) -> list[Any]:
+        items, errors = [], dict[Any, Any]()
+        for number, item in enumerate(data):
+            try:
+                items.append(self.child.run_validation(item))
+            except ValidationError as invalid:
+                errors[number] = invalid.detail
+                if len(errors) == MOST_BAD_ITEMS:
+                    break
+        if errors:
+            raise ValidationError(errors)
+        return items
+
+
 class Identifier(serializers.UUIDField):
     """A UUID as RFC 9562 writes it, with hyphens."""
 
     def to_internal_value(self, data: Any) -> UUID:
-        if not isinstance(data, str) or len(data) != 36:
+        if not isinstance(data, str) or not _UUID.fullmatch(data):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
 
@@ -150,7 +213,7 @@ class MoneySerializer(Strict):
     19.99 pounds, and `{"amount": 1999, "currency": "JPY"}` is 1999 yen."""
 
     amount = WholeNumber(min_value=0, max_value=LARGEST_AMOUNT, help_text="Minor units: pence, cents, yen.")
-    currency = serializers.CharField(help_text="Three letters of ISO 4217.")
+    currency = Code(help_text="Three letters of ISO 4217.")
 
     def validate_currency(self, currency: str) -> str:
         try:
@@ -193,7 +256,7 @@ class EventSerializer(serializers.Serializer[Any]):
 class Paging(Strict):
     """What every list can be asked for."""
 
-    limit = serializers.IntegerField(required=False, min_value=1, max_value=200, help_text="Entries a page.")
+    limit = Digits(required=False, min_value=1, max_value=200, help_text="Entries a page.")
     cursor = Text(required=False, max_length=500, help_text="From the link to the `next` or `previous` page.")
 
 

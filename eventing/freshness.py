@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import checkpoints
-from eventing.headers import BadHeader, preferences
+from eventing.headers import CONSISTENCY_TOKEN, BadHeader, preferences
 from eventing.models import OutboxEntry
 from eventing.projections import ReadModel
 from eventing.records import Stream
@@ -31,7 +31,7 @@ from eventing.statements import run
 from eventing.store import Pending
 from eventing.subscriptions import name_of, subscription_named
 
-HEADER = "Consistency-Token"
+HEADER = CONSISTENCY_TOKEN
 MIN_VERSION = "X-Min-Version"
 POSITION, LAG = "X-Projection-Position", "X-Projection-Lag-Ms"
 
@@ -79,7 +79,7 @@ class ProjectionBehind(APIException):
 
 
 class Written:
-    """What a request has recorded so far: its last event, and the streams."""
+    """What a request has recorded so far: its last event, and the streams that the answer to it tells of."""
 
     def __init__(self) -> None:
         self.last: UUID | None = None
@@ -104,6 +104,12 @@ def note(recorded: Sequence[Pending]) -> None:
     if (written := _written.get()) is not None and recorded:
         written.last = recorded[-1].id
         written.streams.update(str(each.stream) for each in recorded)
+
+
+def tell_of(stream: Stream) -> None:
+    """Keep in mind that the answer tells of a stream, whether or not something was recorded in it."""
+    if (written := _written.get()) is not None:
+        written.streams.add(str(stream))
 
 
 def token() -> str:
@@ -146,6 +152,9 @@ class FromReadModels(APIView):
     category: ClassVar[str] = ""
     seen: Seen | None = None
 
+    def check_visible(self, request: Request, key: str) -> None:
+        """Before a version is waited for, so that nobody learns by it what they may not see. Raises Http404."""
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Wait, once it's known who asks. Raises ProjectionBehind."""
         super().initial(request, *args, **kwargs)
@@ -164,6 +173,8 @@ class FromReadModels(APIView):
 
     def _wait(self, request: Request, models: Sequence[type[ReadModel[Any]]], key: str) -> Seen:
         targets = list(_targets(request, Stream(self.category, key) if self.category else None))
+        if any(target.version for target in targets):
+            self.check_visible(request, key)
         patience = preferences(request).wait
         until = time.monotonic() + (WAIT if patience is None else patience)
         pause = FIRST_PAUSE

@@ -10,6 +10,8 @@ from django.utils.http import parse_etags
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+CONSISTENCY_TOKEN = "Consistency-Token"  # noqa: S105 # a header, no secret
+
 LONGEST_WAIT = 10.0  # seconds
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -23,6 +25,13 @@ class BadHeader(ValidationError):
 
     def __init__(self, name: str, complaint: str) -> None:
         super().__init__({name: [complaint]})
+
+
+class BadParameter(ValidationError):
+    """Query parameters that can't be accepted, where a body can."""
+
+    def __init__(self, complaints: dict[str, str]) -> None:
+        super().__init__({name: [complaint] for name, complaint in complaints.items()})
 
 
 class Preferences(NamedTuple):

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from eventing import answers, freshness, requested
 from eventing.domain import Rejected
-from eventing.headers import BadHeader
+from eventing.headers import BadHeader, BadParameter
 from eventing.models import SavedAnswer
 from eventing.refusals import Refused
 from eventing.statements import run
@@ -31,6 +31,7 @@ V = TypeVar("V", bound=APIView)
 Post = Callable[Concatenate[V, Request, P], Response]
 
 HEADER = "Idempotency-Key"
+ACCEPTED = 202
 
 # Held until the end of the transaction. Whoever doesn't get it is told so, instead of waiting.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(account)s || ' ' || %(key)s, 0))"
@@ -68,24 +69,27 @@ class AnswerForgotten(APIException):
 
 
 def idempotent(
-    *, key_required: bool = True
+    *, key_required: bool = True, can_be_later: bool = True
 ) -> Callable[[Post[V, P]], Callable[Concatenate[V, Request, P], HttpResponse]]:
     """Make a view's method do what it does once for each key, and tell how far a reader has to see to see it done; or,
-    where `Prefer: respond-async` asks for that, have it done later."""
+    where `Prefer: respond-async` asks for that, have it done later: unless the answer is for nobody but who asks, for
+    what became of a command can be seen by others too."""
 
     def decorate(post: Post[V, P]) -> Callable[Concatenate[V, Request, P], HttpResponse]:
         def answered(view: V, request: Request, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+            _check_address(request)
             key = _key(request, required=key_required)
 
             def answer() -> Response:
-                if requested.is_to_be_later(request):
+                if can_be_later and requested.is_to_be_later(request):
                     return requested.accept(request)
                 return _with_token(post(view, request, *args, **kwargs))
 
             return _answered_once(view, request, key, answer) if key else _at_once(answer)
 
         update_wrapper(answered, post)
-        answered.key_required = key_required  # type: ignore[attr-defined] # for the description of the API
+        # For the description of the API.
+        answered.key_required, answered.can_be_later = key_required, can_be_later  # type: ignore[attr-defined]
         return answered
 
     return decorate
@@ -136,8 +140,15 @@ def _rendered(request: Request, response: Response) -> HttpResponse:
 
 
 def _with_token(response: Response) -> Response:
-    response[freshness.HEADER] = freshness.token()
+    if response.status_code != ACCEPTED:  # nothing is written yet
+        response[freshness.HEADER] = freshness.token()
     return response
+
+
+def _check_address(request: Request) -> None:
+    """Raises BadParameter: somebody who asks for `?dry_run=true` has to hear that nothing of the kind is known."""
+    if request.query_params:
+        raise BadParameter(dict.fromkeys(request.query_params, "Requests that do something take no parameters."))
 
 
 def _key(request: Request, *, required: bool) -> str:

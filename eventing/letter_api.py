@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import deliveries, letter_jobs, letters, models, personal
-from eventing.api import LOCATION, Code, Paging, Strict, Takes, Text, WholeNumber, query
+from eventing.api import LOCATION, Code, Items, Paging, Strict, Takes, Text, WholeNumber, query
 from eventing.domain import Rejected
 from eventing.idempotency import idempotent
 from eventing.letters import Filter
@@ -51,7 +51,7 @@ class LetterFilters(Which, Paging):
 class SaidWhich(Which):
     """Which letters something is done to. It takes at least one of these, so that nobody means all by leaving out."""
 
-    ids = serializers.ListField(
+    ids = Items(
         child=WholeNumber(min_value=1, max_value=LARGEST_ID), required=False, allow_empty=False, max_length=MOST_IDS
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -20,7 +19,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from eventing import live, seats
-from eventing.api import EventSerializer, Strict, Takes, Text, query
+from eventing.api import Digits, EventSerializer, Strict, Takes, Text, query
+from eventing.headers import BadHeader
 from eventing.live import Source
 from eventing.records import Record, event_classes
 
@@ -52,7 +52,7 @@ class NotLive(APIException):
     default_detail = "This server speaks WSGI, which has no live streams."
 
 
-class Position(serializers.IntegerField):
+class Position(Digits):
     """A position of the log that has been reached."""
 
     default_error_messages = {
@@ -61,11 +61,10 @@ class Position(serializers.IntegerField):
     }
 
     def to_internal_value(self, data: Any) -> int:
-        if not isinstance(data, str) or not re.fullmatch("[0-9]{1,18}", data):
-            self.fail("invalid")
-        if int(data) > (head := live.head()):
+        position = super().to_internal_value(data)
+        if position > (head := live.head()):
             self.fail("ahead", head=head)
-        return int(data)
+        return position
 
 
 class Resumption(Strict):
@@ -183,4 +182,4 @@ def _last_seen(request: Request, asked: dict[str, Any]) -> int | None:
     try:
         return int(Position().run_validation(request.headers["Last-Event-ID"]))
     except ValidationError as error:
-        raise ValidationError({"Last-Event-ID": error.detail}) from error
+        raise BadHeader("Last-Event-ID", cast("list[str]", error.detail)[0]) from error

@@ -569,12 +569,20 @@ class RequestedCommand(models.Model):
     def __str__(self) -> str:
         return f"{self.path}: {self.state}"
 
+    @property
+    def progress(self) -> dict[str, int]:
+        """How many of its parts are done."""
+        parts = self.parts.all()
+        return {"done": sum(part.status is not None for part in parts), "total": len(parts)}
+
 
 class RequestedPart(models.Model):
     """A part of a requested command, done in one transaction: all of it, or so many of its items."""
 
     command = models.ForeignKey(RequestedCommand, on_delete=models.CASCADE, related_name="parts")
     number = models.IntegerField(help_text="From 0.")
+    first_item = models.IntegerField(default=0, help_text="The place of its first item among all items.")
+    items = models.IntegerField(null=True, help_text="How many items it has; null where it's one thing.")
     attempts = models.IntegerField(default=0)
     body = models.BinaryField(null=True, help_text="Encrypted, for it may tell of persons; null once it's done.")
     answer = models.ForeignKey(SavedAnswer, null=True, on_delete=models.SET_NULL)

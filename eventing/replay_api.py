@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import models, replay, replaying
-from eventing.api import LOCATION, Code, Paging, Strict, Takes, query
+from eventing.api import LOCATION, Choice, Code, Paging, Strict, Takes, query
 from eventing.domain import Rejected
 from eventing.idempotency import idempotent
 from eventing.projections import ProjectionSubscription
@@ -42,8 +42,8 @@ class StartReplaySerializer(Strict):
     """With `verify_only` nothing is exchanged; with `with_failures` it may have events that couldn't be projected."""
 
     projection = Code(max_length=200, help_text="Such as `orders.OrderSummaries`.")
-    verify_only = serializers.BooleanField(default=False)
-    with_failures = serializers.BooleanField(default=False)
+    verify_only = Choice(default=False)
+    with_failures = Choice(default=False)
 
     def validate_projection(self, name: str) -> ProjectionSubscription:
         try:

@@ -71,7 +71,7 @@ class StockItems(FromReadModels, ListAPIView[StockLevel]):
         operation_id="list_stock_item",
         request=ListStockItemSerializer,
         responses={201: ListedSerializer, 200: ListedSerializer},
-        parameters=[ETAG, LOCATION],
+        parameters=[ETAG, LOCATION, IF_MATCH],
     )
     @idempotent()
     def post(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class StockItems(FromReadModels, ListAPIView[StockLevel]):
         body = ListStockItemSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         command = ListStockItem(**body.validated_data)
-        recorded = carry_out(command, request)
+        recorded = carry_out(command, request, stream_of(command.sku))
         version = recorded[-1].version if recorded else store.version(stream_of(command.sku))
         listed = {"sku": command.sku, "description": command.description, "list_price": command.list_price}
         return Response(

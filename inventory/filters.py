@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django_filters import rest_framework as filters
-
-from eventing.filters import Filters, Named
+from eventing.filters import Filters, Named, Units
 from inventory.models import StockLevel
 
 
@@ -12,7 +10,7 @@ class StockItemFilters(Filters):
     """Which articles are asked for."""
 
     sku = Named(help_text="This one, or several with commas between.")
-    available_at_least = filters.NumberFilter("available", lookup_expr="gte", help_text="Units that are free.")
+    available_at_least = Units("available", lookup_expr="gte", help_text="Units that are free.")
 
     class Meta:
         model = StockLevel

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from eventing.api import Code, MoneySerializer, Source, Strict, Text, WholeNumber
+from eventing.api import Code, Digits, MoneySerializer, Source, Strict, Text, WholeNumber
 from inventory.models import StockLevel
 
 MOST_AT_ONCE = 1_000_000_000  # units
@@ -111,7 +111,7 @@ class AvailabilitySerializer(Strict):
 class AvailabilityQuery(Strict):
     """Enough for how many."""
 
-    quantity = serializers.IntegerField(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
+    quantity = Digits(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
     source = Source()  # type: ignore[assignment] # fields aren't attributes
 
 

@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
-from eventing import audit, live, store
+from eventing import audit, freshness, live, store
 from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Paging, carry_out, query
 from eventing.domain import Command
 from eventing.freshness import FromReadModels
@@ -33,7 +33,7 @@ from eventing.live_api import LAST_EVENT_ID, STREAM, Live, Resumption
 from eventing.models import StoredEvent
 from eventing.records import Record, Stream
 from orders.commands import CancelOrder, ReturnItems
-from orders.events import ItemsReturned
+from orders.events import ItemsReturned, OrderPlaced, OrderStatusChanged
 from orders.filters import OrderFilters
 from orders.models import OrderLine, OrderSummary, ReturnedLine
 from orders.placing import place
@@ -92,9 +92,9 @@ class Orders(FromReadModels, ListAPIView[OrderSummary]):
         """
         command = place(request, request.data)
         carry_out(command, request)
-        (placed,) = islice(store.read(stream_of(command.order_id), chunk=1), 1)
         location = reverse("order", args=[command.order_id])
-        return _answer(request, *as_told_by([placed]), has_said_it=True, status=201, headers={"Location": location})
+        as_placed = as_told_by(_placing(command.order_id))
+        return _answer(request, *as_placed, has_said_it=True, status=201, headers={"Location": location})
 
 
 class Order(FromReadModels):
@@ -102,6 +102,10 @@ class Order(FromReadModels):
 
     read_models = (OrderSummaries, OrderLines, ReturnedLines)
     keyed_by, category = "order_id", "order"
+
+    def check_visible(self, request: Request, key: str) -> None:
+        order, _ = _as_it_was(UUID(key), version=1)
+        _check_visible(request, order)
 
     @extend_schema(
         operation_id="get_order",
@@ -249,6 +253,17 @@ def _as_it_is(order_id: UUID) -> tuple[OrderSummary, list[OrderLine]]:
     return order, lines
 
 
+def _placing(order_id: UUID) -> list[Record]:
+    """The events by which an order was placed, whatever has happened to it since: for buyers who want to be told of
+    changes they are two."""
+    return [
+        record
+        for record in islice(store.read(stream_of(order_id), chunk=2), 2)
+        if isinstance(record.event, OrderPlaced)
+        or (isinstance(record.event, OrderStatusChanged) and record.event.version == 1)
+    ]
+
+
 def _is_return(record: Record, return_id: UUID) -> bool:
     return isinstance(record.event, ItemsReturned) and record.event.return_id == return_id
 
@@ -283,6 +298,7 @@ def _answer(
 ) -> Response:
     """An order with its lines; with its contact too for who ``has_said_it``."""
     headers = {"ETag": etag(order.version), **(headers or {})}
+    freshness.tell_of(stream_of(order.order_id))
     summary = OrderSummarySerializer(order, context={"request": request, "has_said_it": has_said_it}).data
     shown = {**summary, "lines": OrderLineSerializer(lines, many=True).data}
     return Response(shown, headers=headers, status=status)

@@ -24,6 +24,13 @@ class PricesRefused(Refused):
 
     default_code = "price-changed"
 
+    def within(self, pointer: str) -> PricesRefused:
+        """The same of an order that stands at this place of a body."""
+        prices = [
+            {**price, "pointer": pointer + price["pointer"].removeprefix("#")} for price in self.members["prices"]
+        ]
+        return PricesRefused(str(self.detail), prices=prices)
+
 
 def place(request: Request, body: Any) -> PlaceOrder:
     """The command that a body asks for. Raises ValidationError, PermissionDenied, and PricesRefused."""

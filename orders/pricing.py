@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from eventing import store
 from eventing.money import Money
-from orders.events import Line
-from orders.models import Article, OrderLine
+from orders.events import Line, OrderPlaced
+from orders.models import Article
 
 
 class NoPrice(LookupError):
@@ -48,15 +49,19 @@ class PriceChanged(Exception):
 
 
 class Prices:
-    """The prices of articles; and what was agreed on in orders that were placed before, so that one which is sent again
-    is the same order whatever the prices are by then. Two queries, however many orders there are."""
+    """The prices of articles; and what was agreed on in orders that were placed before, by their events: one which is
+    sent again is the same order, whatever the prices are by then and however far behind a read model is. Two queries,
+    however many orders there are."""
 
     def __init__(self, skus: Iterable[str], order_ids: Iterable[UUID]) -> None:
         self._listed = present_prices(skus)
         known = list(order_ids)
+        placed = (record.event for record in (store.beginnings("order", known) if known else ()))
         self._agreed = {
-            (line.order_id, line.number, line.sku): Money(minor=line.unit_price_minor, currency=line.currency)
-            for line in (OrderLine.objects.filter(order_id__in=known) if known else ())
+            (event.order_id, number, line.sku): line.unit_price
+            for event in placed
+            if isinstance(event, OrderPlaced)
+            for number, line in enumerate(event.lines, start=1)
         }
 
     def price(self, wishes: Sequence[Wish], order_id: UUID | None) -> tuple[Line, ...]:

@@ -12,7 +12,18 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from eventing.api import Code, EventSerializer, Identifier, MoneySerializer, Source, Strict, Text, WholeNumber
+from eventing.api import (
+    Code,
+    Digits,
+    EventSerializer,
+    Identifier,
+    Items,
+    MoneySerializer,
+    Source,
+    Strict,
+    Text,
+    WholeNumber,
+)
 from eventing.contact import COUNTRY, EMAIL, Contact
 from orders.commands import ReturnLine
 from orders.models import OrderLine, OrderSummary
@@ -23,7 +34,7 @@ CUSTOMERS = UUID("6f1b0c2e-5d0c-4c0e-9b1e-7a3d1c8f2a94")
 PLACE = "orders.add_ordersummary"
 PERSONAL = "eventing.view_personal_data"
 
-MOST_AT_ONCE = 500
+MOST_AT_ONCE, MOST_LINES_AT_ONCE = 500, 10_000
 MOST_IN_BULK = 10_000
 
 
@@ -74,13 +85,13 @@ class PlaceOrderSerializer(Strict):
     reference = Text(max_length=255, allow_blank=True, default="", help_text="The order's name in your system.")
     payment_method = Code(max_length=255, default="tok_visa", help_text="The payment gateway's token.")
     contact = ContactSerializer(required=False, allow_null=True)
-    lines = serializers.ListField(child=LineSerializer(), min_length=1, max_length=5_000)
+    lines = Items(child=LineSerializer(), min_length=1, max_length=5_000)
 
 
 class PlaceOrdersSerializer(Strict):
     """Many orders. Each is placed or refused by itself."""
 
-    orders = serializers.ListField(child=PlaceOrderSerializer(), min_length=1, max_length=MOST_IN_BULK)
+    orders = Items(child=PlaceOrderSerializer(), min_length=1, max_length=MOST_IN_BULK)
 
 
 class Unread(serializers.Field[Any, Any, Any, Any]):
@@ -93,7 +104,7 @@ class Unread(serializers.Field[Any, Any, Any, Any]):
 class UnreadOrdersSerializer(Strict):
     """Many orders, none of them read yet."""
 
-    orders = serializers.ListField(child=Unread(), min_length=1, max_length=MOST_IN_BULK)
+    orders = Items(child=Unread(), min_length=1, max_length=MOST_IN_BULK)
 
 
 class BulkResultSerializer(serializers.Serializer[Any]):
@@ -133,7 +144,7 @@ class ReturnItemsSerializer(Strict):
     """With a `return_id` of its own a client can safely send the return again: it's registered once."""
 
     return_id = Identifier(required=False, help_text="Yours, or a new one of ours.")
-    lines = serializers.ListField(child=ReturnLineSerializer(), min_length=1, max_length=5_000)
+    lines = Items(child=ReturnLineSerializer(), min_length=1, max_length=5_000)
     reason = Text(max_length=1_000)
 
 
@@ -173,7 +184,7 @@ class Moment(serializers.DateTimeField):
 class AsOf(Strict):
     """The order as it was, or as its stream has it, instead of as the read model shows it."""
 
-    version = serializers.IntegerField(
+    version = Digits(
         required=False, min_value=1, max_value=2**31 - 1, help_text="As its first events made it, this many."
     )
     at = Moment(

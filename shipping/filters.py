@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_filters import rest_framework as filters
 
-from eventing.filters import Filters, OneOf
+from eventing.filters import Filters, Moment, OneOf
 from shipping.models import ShipmentSummary, Status
 
 
@@ -13,9 +13,9 @@ class ShipmentFilters(Filters):
 
     status = OneOf(choices=Status.choices, help_text="One of these, or several with commas between.")
     order = filters.UUIDFilter("order_id", help_text="The shipment of this order.")
-    tracking_number = filters.CharFilter(max_length=64, help_text="The shipment with exactly this number.")
-    requested_after = filters.IsoDateTimeFilter("requested_at", lookup_expr="gte", help_text="At this time or later.")
-    requested_before = filters.IsoDateTimeFilter("requested_at", lookup_expr="lt", help_text="Before this time.")
+    tracking_number = filters.CharFilter(strip=False, max_length=64, help_text="The shipment with exactly this number.")
+    requested_after = Moment("requested_at", lookup_expr="gte", help_text="At this time or later.")
+    requested_before = Moment("requested_at", lookup_expr="lt", help_text="Before this time.")
 
     class Meta:
         model = ShipmentSummary

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -81,6 +83,24 @@ def api() -> Iterator[tuple[str, dict[str, str]]]:
 def test_every_operation_keeps_to_its_description(case: Case[Any], api: tuple[str, dict[str, str]]) -> None:
     address, headers = api
     case.call_and_validate(base_url=address, headers=headers, checks=CHECKS, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code"),
+    [("Content-Length: 10000000000", 413, "body-too-large"), ("Transfer-Encoding: chunked", 411, "length-required")],
+)
+def test_a_body_that_nobody_wants_is_refused_before_it_is_sent(
+    api: tuple[str, dict[str, str]], said: str, status: int, code: str
+) -> None:
+    address, _ = api
+    url = urlsplit(address)
+    with socket.create_connection((url.hostname, url.port), timeout=30) as connection:
+        head = f"POST /api/v1/orders HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n{said}\r\n\r\n"
+        connection.sendall(head.encode())
+        with connection.makefile("rb") as answer:
+            answered = answer.read()  # to its end, for the server hangs up
+    assert answered.startswith(f"HTTP/1.1 {status} ".encode())
+    assert json.loads(answered.partition(b"\r\n\r\n")[2])["code"] == code
 
 
 @schemathesis.hook

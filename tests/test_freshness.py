@@ -113,6 +113,15 @@ def test_a_reader_can_ask_for_a_version_of_an_order(ann: ApiClient) -> None:
     assert_behind(ann.get(order, headers={"X-Min-Version": "99", **NOW}))
 
 
+def test_nobody_learns_by_asking_for_a_version_which_orders_others_have(ann: ApiClient) -> None:
+    order, ben = ann.post(ORDERS, ORDER)["Location"], api_of("ben")
+    settle()
+    for path in (order, NOBODYS):
+        for version in ("1", "2", "99"):
+            answer = ben.get(path, headers={"X-Min-Version": version, **NOW})
+            assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
 @pytest.mark.parametrize(
     ("path", "header", "value"),
     [

@@ -107,6 +107,12 @@ def test_a_saga_tells_what_it_did(operator: ApiClient) -> None:
             assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
+def test_a_method_that_is_not_offered_is_said_to_be_that(operator: ApiClient) -> None:
+    for method, path in (("GET", "letters/1/retry"), ("POST", "letters/1"), ("POST", "sagas"), ("GET", "letters/skip")):
+        answer = operator.generic(method, f"/api/v1/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed"), path
+
+
 @pytest.mark.parametrize("name", ["%00", "9" * 5000, "x"])
 def test_what_nothing_can_be_called_is_not_found(name: str) -> None:
     root = ApiClient()

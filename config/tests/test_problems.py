@@ -112,6 +112,7 @@ def test_only_json_is_read(ann: ApiClient, content_type: str) -> None:
         (b'{"lines": [{"sku": 1, "sku": 2}]}', "same name twice"),
         (b'{"lines": NaN}', "NaN"),
         (b'{"lines": -Infinity}', "Infinity"),
+        (b'{"lines": 1e999}', "too large"),
         (b'{"lines": ' + b"9" * 5000 + b"}", "too many digits"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"lines":' * 100_000, "nested too deeply"),
@@ -143,6 +144,47 @@ def test_many_orders_may_be_larger_and_ten_megabytes_are_too_much(ann: ApiClient
         assert answer.status_code == status, size
     assert_is_problem(answer, 413, "body-too-large")
     assert not StoredEvent.objects.exists()
+
+
+def test_a_page_takes_no_large_body_either(client: Client) -> None:
+    answer = client.post("/admin/login/", b"x" * (LARGEST_BODY + 1), content_type="text/plain")
+    assert (answer.status_code, answer["Content-Type"]) == (413, "text/plain")
+
+
+def test_of_very_many_unknown_fields_the_first_are_named(ann: ApiClient) -> None:
+    answer = ann.post(ORDERS, {f"field{number}": 1 for number in range(50_000)})
+    assert_is_problem(answer, 400, "invalid")
+    assert len(answer.json()["errors"]) == 20 + 1  # there are no lines, either
+
+
+def test_a_list_that_is_too_long_is_not_read(ann: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("This is read.")
+
+    monkeypatch.setattr("orders.serializers.LineSerializer.to_internal_value", read)
+    answer = ann.post(ORDERS, {"lines": [{}] * 5_001})
+    assert_is_problem(answer, 400, "invalid")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/lines"]
+
+
+def test_what_does_something_takes_no_parameters(ann: ApiClient) -> None:
+    answer = ann.post(f"{ORDERS}?dry_run=true", {"lines": []})
+    assert_is_problem(answer, 400, "invalid")
+    assert [error["parameter"] for error in answer.json()["errors"]] == ["dry_run"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/docs", "/api/v1/schema", ORDERS])
+@pytest.mark.parametrize("method", ["post", "put", "options", "delete"])
+def test_a_method_that_is_not_offered_is_a_problem_in_json_whatever_the_page_is_made_of(
+    client: Client, path: str, method: str
+) -> None:
+    answer = getattr(client, method)(path)
+    assert_is_problem(answer, *((405, "method-not-allowed") if path != ORDERS else (401, "not-authenticated")))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/docs", "/api/v1/schema", ORDERS])
+def test_a_format_that_is_not_offered_is_a_problem_in_json(ann: ApiClient, path: str) -> None:
+    assert_is_problem(ann.get(path, headers={"Accept": "image/png"}), 406, "not-acceptable")
 
 
 def test_a_body_has_to_say_its_length(ann: ApiClient) -> None:

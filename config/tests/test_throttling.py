@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -15,7 +16,7 @@ from tests.clients import ApiClient, api_of
 pytestmark = pytest.mark.django_db
 
 NOW = 1_795_000_000 // 60 * 60 + 20
-ORDERS, SCHEMA = "/api/v1/orders", "/api/v1/schema"
+ORDERS = "/api/v1/orders"
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +54,24 @@ def test_a_new_window_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ann.get(ORDERS).status_code == 200
 
 
-def test_who_is_not_known_is_counted_by_address() -> None:
-    def ask(address: str) -> int:
-        status: int = ApiClient().get(SCHEMA, REMOTE_ADDR=address).status_code
-        return status
+@pytest.mark.parametrize("authorization", ["", "Bearer wb_guessed"])
+def test_who_is_not_known_is_counted_by_address(authorization: str) -> None:
+    def ask(address: str) -> Any:
+        headers = {"Authorization": authorization} if authorization else {}
+        return ApiClient().get(ORDERS, REMOTE_ADDR=address, headers=headers)
 
-    assert [ask("192.0.2.1") for _ in range(3)] == [200, 200, 429]
-    assert ask("192.0.2.2") == 200
+    answers = [ask("192.0.2.1") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert [answer["RateLimit"] for answer in answers] == [f'"address";r={left};t=40' for left in (1, 0, 0)]
+    assert (answers[2].json()["code"], answers[2]["Retry-After"]) == ("throttled", "40")
+    assert ask("192.0.2.2").status_code == 401
+
+
+def test_what_an_account_may_not_do_counts_too_and_once() -> None:
+    ann = api_of("ann")
+    answers = [ann.get("/api/v1/payments") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [403, 403, 403, 429]
+    assert [answer["RateLimit"] for answer in answers] == [f'"account";r={left};t=40' for left in (2, 1, 0, 0)]
 
 
 def test_while_redis_is_away_nobody_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.IntegerField(help_text='From 0.')),
+                ('first_item', models.IntegerField(default=0, help_text='The place of its first item among all items.')),
+                ('items', models.IntegerField(help_text="How many items it has; null where it's one thing.", null=True)),
                 ('attempts', models.IntegerField(default=0)),
                 ('body', models.BinaryField(help_text="Encrypted, for it may tell of persons; null once it's done.", null=True)),
                 ('status', models.SmallIntegerField(help_text="Of the answer; null while it isn't done.", null=True)),

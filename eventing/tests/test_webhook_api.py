@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from eventing import audit
-from eventing.models import WebhookDelivery, WebhookEndpoint
+from eventing.models import RequestedCommand, WebhookDelivery, WebhookEndpoint
 from eventing.tests.bank.customers import opens_account, pays_in
 from eventing.tests.receiver import Receiver, Reply, receiving
 from eventing.tests.test_webhooks import everything_is_sent, everything_is_walked
@@ -266,3 +266,19 @@ def test_the_admin_shows_endpoints_and_deliveries_and_no_secret(shop: ApiClient,
     assert not any("whsec_" in page for page in pages)
     delivery = WebhookDelivery.objects.get()
     assert administrator.get(f"/admin/eventing/webhookdelivery/{delivery.pk}/change/").status_code == 200
+
+
+def test_a_secret_is_told_at_once_and_never_again_whatever_is_preferred(shop: ApiClient) -> None:
+    later = {"Prefer": "respond-async"}
+    made = shop.post(ENDPOINTS, {"url": PUBLIC}, headers=later)
+    rotated = shop.post(f"{made['Location']}/rotate-secret", {}, headers=later)
+    assert (made.status_code, rotated.status_code) == (201, 200)
+    assert made.json()["secret"].startswith("whsec_")
+    assert not RequestedCommand.objects.exists()
+
+
+def test_a_new_secret_takes_a_key_so_that_a_repeat_makes_no_other(shop: ApiClient) -> None:
+    rotate = f"{shop.post(ENDPOINTS, {'url': PUBLIC})['Location']}/rotate-secret"
+    assert shop.post(rotate, {}, headers={"Idempotency-Key": ""}).json()["code"] == "idempotency-key-missing"
+    first, again = (shop.post(rotate, {}, headers={"Idempotency-Key": "once"}) for _ in range(2))
+    assert again.content == first.content

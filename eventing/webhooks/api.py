@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import letters
-from eventing.api import LOCATION, Code, Paging, Strict, Text, WholeNumber, query
+from eventing.api import LOCATION, Choice, Code, Items, Paging, Strict, Text, WholeNumber, query
 from eventing.idempotency import idempotent
 from eventing.subscriptions import subscription_named
 from eventing.webhooks import addresses, announcing, deliveries, endpoints
@@ -67,7 +67,7 @@ class EndpointFields(Strict):
         help_text="https, on the public internet, without a user name; redirects aren't followed.",
     )
     description = Text(required=False, allow_blank=True, max_length=500)
-    event_types = serializers.ListField(
+    event_types = Items(
         child=EventType(max_length=200),
         required=False,
         allow_null=True,
@@ -89,7 +89,7 @@ class RegisterEndpoint(EndpointFields):
 class ChangeEndpoint(EndpointFields):
     """What is to be changed of an endpoint; the rest stays."""
 
-    enabled = serializers.BooleanField(required=False, help_text="False sends it nothing until it's true again.")
+    enabled = Choice(required=False, help_text="False sends it nothing until it's true again.")
 
 
 class RotateSecret(Strict):
@@ -105,7 +105,7 @@ class ReplayAsked(Strict):
 
     since_position = WholeNumber(required=False, min_value=0, max_value=LARGEST_POSITION)
     since_time = serializers.DateTimeField(required=False)
-    done_too = serializers.BooleanField(
+    done_too = Choice(
         default=False, help_text="Also what was delivered: receivers that know its `webhook-id` will leave it out."
     )
 
@@ -254,7 +254,7 @@ class Endpoints(ListAPIView[WebhookEndpoint]):
         responses={201: RegisteredSerializer},
         parameters=[LOCATION],
     )
-    @idempotent()
+    @idempotent(can_be_later=False)
     def post(self, request: Request) -> Response:
         """Have an address sent what happens from now on. The answer has the secret to verify signatures with, this
         once. `rejected` when the account has too many."""
@@ -306,7 +306,7 @@ class SecretRotation(APIView):
     permission_classes = [IsAuthenticated, ForOwners]
 
     @extend_schema(operation_id="rotate_webhook_secret", request=RotateSecret, responses=SecretSerializer)
-    @idempotent(key_required=False)
+    @idempotent(can_be_later=False)
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         """Make a new secret, shown this once. Until the old ones expire, each message has a signature by each of them.
         Its owner alone can. `rejected` when too many are valid."""

@@ -167,7 +167,26 @@ def test_what_is_no_article_is_not_found(visitor: ApiClient, sku: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
 
 
-@pytest.mark.parametrize("parameters", [{"colour": "red"}, {"limit": "0"}, {"limit": "201"}, {"cursor": "cD0lMDA="}])
+def test_an_article_is_listed_anew_only_at_the_version_that_was_seen(clerk: ApiClient) -> None:
+    seen = clerk.post(ITEMS, HEART)["ETag"]
+    assert clerk.post(ITEMS, {**HEART, "description": "Another"}, headers={"If-Match": seen}).status_code == 200
+    late = clerk.post(ITEMS, {**HEART, "description": "A third"}, headers={"If-Match": seen})
+    assert (late.status_code, late.json()["current_version"]) == (412, 2)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"colour": "red"},
+        {"limit": "0"},
+        {"limit": "201"},
+        {"cursor": "cD0lMDA="},
+        {"available_at_least": "-1"},
+        {"available_at_least": "1.5"},
+        {"available_at_least": "-1e1000000"},  # which takes Python's arithmetic a quarter of a minute
+        {"available_at_least": "9" * 5000},
+    ],
+)
 def test_query_parameters_that_can_not_be_accepted_are_named(visitor: ApiClient, parameters: dict[str, str]) -> None:
     answer = visitor.get(ITEMS, parameters)
 

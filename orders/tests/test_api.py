@@ -278,6 +278,12 @@ def test_a_list_of_orders_takes_as_many_queries_for_many_as_for_few(
         ({"limit": "0"}, "limit"),
         ({"limit": "201"}, "limit"),
         ({"limit": "many"}, "limit"),
+        ({"limit": "5.0"}, "limit"),
+        ({"customer": " "}, "customer"),
+        ({"reference": " "}, "reference"),
+        ({"placed_after": "2026-01-01T00:00:00"}, "placed_after"),
+        ({"cursor": "%%%"}, "cursor"),
+        ({"cursor": "====="}, "cursor"),
         ({"limit": ["5", "6"]}, "limit"),
         ({"status": "lost"}, "status"),
         ({"status": ""}, "status"),
@@ -322,6 +328,9 @@ LARGEST = 2**53 - 1
         (line(sku=" 85123A"), "#/lines/0/sku"),
         (line(sku="85123A\0"), "#/lines/0/sku"),
         (line(sku="85\u200b123A"), "#/lines/0/sku"),
+        (line(sku="85\u3164123A"), "#/lines/0/sku"),
+        (line(sku="85123A\ufe0f"), "#/lines/0/sku"),
+        (line(sku="CAFE\u0301"), "#/lines/0/sku"),
         (line(sku="\ud800"), "#/lines/0/sku"),
         (line(sku="x" * 65), "#/lines/0/sku"),
         (line(sku=85123), "#/lines/0/sku"),
@@ -391,11 +400,21 @@ def test_every_bad_field_is_pointed_to(ann: ApiClient) -> None:
     assert pointers == {"#/reference", "#/lines/0/quantity", "#/lines/1/sku", "#/colour"}
 
 
+def test_the_version_of_an_order_whose_buyer_is_told_of_changes_is_the_one_that_it_has(ann: ApiClient) -> None:
+    contact = {"name": "Ada Quill", "email": "ada@example.com"}
+    order_id = str(uuid4())
+    placed = place(ann, order_id=order_id, contact=contact)
+    assert (placed["ETag"], placed.json()["version"]) == (ann.get(placed["Location"])["ETag"], 2)
+    ann.post(f"{placed['Location']}/cancel", {"reason": "x"}, headers={"If-Match": placed["ETag"]})
+    again = place(ann, order_id=order_id, contact=contact)
+    assert again.content == placed.content
+
+
 def test_of_very_many_bad_fields_the_first_are_listed(ann: ApiClient) -> None:
     answer = place(ann, lines=[{}] * 5000)
 
     assert len(answer.json()["errors"]) == 100
-    assert answer.json()["detail"] == "10,000 things have to be corrected; the first 100 are listed."
+    assert answer.json()["detail"] == "More than 100 things have to be corrected; the first 100 are listed."
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "No\0", 17, None, ["No"]])
