@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -13,10 +13,11 @@ from config import problems
 LARGEST_BODY = 1_048_576  # bytes
 LARGER = {"/api/v1/orders/bulk": 8 * 1_048_576}
 
-Message = dict[str, Any]
-Receive = Callable[[], Any]
-Send = Callable[[Message], Any]
-Application = Callable[[Message, Receive, Send], Any]
+Scope = dict[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def complaint(path: str, length: str, *, is_chunked: bool) -> tuple[str, str] | None:
@@ -55,7 +56,7 @@ class UnreadBodies:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _is_refused(scope):
             receive = _Nothing(receive)
         await self._application(scope, receive, send)
@@ -72,12 +73,12 @@ class _Nothing:
             self._is_over = True
             return {"type": "http.request", "body": b"", "more_body": False}
         while True:
-            message: Message = await self._receive()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 return message
 
 
-def _is_refused(scope: Message) -> bool:
+def _is_refused(scope: Scope) -> bool:
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"").decode("latin-1")
     return complaint(scope["path"], length, is_chunked=b"transfer-encoding" in headers) is not None

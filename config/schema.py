@@ -61,6 +61,16 @@ SEEN = [
 ]
 
 
+HEADERS = {
+    "RateLimit-Policy": "How many requests, `q`, the account may make in so many seconds, `w`.",
+    "RateLimit": "How many are left, `r`, and in how many seconds, `t`, counting begins anew.",
+    "Retry-After": "After how many seconds it's worth asking again.",
+    "Idempotent-Replayed": "`true` where the request was answered before, and this is that answer.",
+    "Preference-Applied": "What was heeded of `Prefer`.",
+}
+EVERYWHERE = ("RateLimit-Policy", "RateLimit")
+
+
 class Described(AutoSchema):
     """Adds the headers that writes and reads have in common."""
 
@@ -76,17 +86,37 @@ class Described(AutoSchema):
 
 
 def describe(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Adds the answer 202 to whatever can be carried out later."""
-    accepted = {
-        "description": "It will be carried out: `Location` says where to see what becomes of it.",
-        "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Command"}}},
+    """Adds the answer 202 to whatever can be carried out later, and the headers that answers have in common."""
+    components = result["components"]
+    components["headers"] = {
+        name: {"schema": {"type": "string"}, "description": description} for name, description in HEADERS.items()
     }
+    components["responses"]["Problem"]["headers"] = _headers(*EVERYWHERE, "Retry-After")
     for path in result["paths"].values():
         for operation in path.values():
-            if any(parameter.get("description") == LATER.description for parameter in operation.get("parameters", ())):
-                operation["responses"].setdefault("202", accepted)
+            takes = {parameter["name"]: parameter.get("description") for parameter in operation.get("parameters", ())}
+            if takes.get("Prefer") == LATER.description:
+                operation["responses"].setdefault("202", _accepted())
+            again = ("Idempotent-Replayed",) if idempotency.HEADER in takes else ()
+            for answer in operation["responses"].values():
+                if "$ref" not in answer:
+                    answer["headers"] = {**_headers(*EVERYWHERE, *again), **answer.get("headers", {})}
     return result
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _accepted() -> dict[str, Any]:
+    return {
+        "description": "It will be carried out: `Location` says where to see what becomes of it.",
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "required": True},
+            **_headers("Retry-After", "Preference-Applied"),
+        },
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Command"}}},
+    }
 
 
 def _key(required: bool) -> OpenApiParameter:
