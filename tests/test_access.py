@@ -161,8 +161,8 @@ def test_everybody_gets_what_the_table_says(
     assert answer.status_code == expected[WHO.index(who)]
 
 
-def test_the_table_has_every_route() -> None:
-    assert {route.partition("?")[0] for _, route, _, _ in TABLE} == set(_routes("api/v1/"))
+def test_the_table_has_every_route_and_each_of_its_methods() -> None:
+    assert {(method, route.partition("?")[0]) for method, route, _, _ in TABLE} == set(_routes("api/v1/"))
 
 
 def test_a_list_has_only_what_its_reader_may_see(clients: dict[str, ApiClient]) -> None:
@@ -318,10 +318,17 @@ def _json(body: Any) -> str:
     return json.dumps(body) if body is not None else ""
 
 
-def _routes(prefix: str) -> Iterator[str]:
+def _routes(prefix: str) -> Iterator[tuple[str, str]]:
+    """The methods and the address of everything below a prefix."""
     for entry in get_resolver().url_patterns:
         match entry:
             case URLResolver() if str(entry.pattern) == prefix:
-                yield from (str(each.pattern) for each in entry.url_patterns)
+                for each in entry.url_patterns:
+                    yield from ((method, str(each.pattern)) for method in _methods(each))
             case URLPattern() if str(entry.pattern).startswith(prefix):
-                yield str(entry.pattern).removeprefix(prefix)
+                yield from ((method, str(entry.pattern).removeprefix(prefix)) for method in _methods(entry))
+
+
+def _methods(pattern: Any) -> Iterator[str]:
+    view = getattr(pattern.callback, "__wrapped__", pattern.callback).cls
+    return (method.upper() for method in ("get", "post", "put", "patch", "delete") if hasattr(view, method))

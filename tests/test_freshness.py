@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -11,10 +13,14 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.test import RequestFactory
+from rest_framework.request import Request
 
 from eventing import deliveries
 from eventing.checkpoints import pause
+from eventing.freshness import LONGEST_PAUSE, WAIT
 from eventing.handlers import dispatch
+from eventing.headers import preferences
 from eventing.models import Delivery, StoredEvent
 from eventing.relay import relay_all
 from eventing.subscriptions import subscription_named
@@ -210,6 +216,33 @@ def test_of_many_who_saw_the_same_version_one_changes_it() -> None:
     for thread in threads:
         thread.join()
     assert sorted(statuses) == [200] + [412] * 7
+
+
+def test_of_many_at_the_same_article_nobody_hears_of_the_others() -> None:
+    dispatch(ListStockItem(sku=HEART, description="Heart", list_price=pounds("2.55")))
+    api_of("clerk", "change_stocklevel")
+
+    def receive(number: int) -> int:
+        clerk = ApiClient()
+        clerk.force_authenticate(User.objects.get(username="clerk"))
+        status: int = clerk.post(f"{ITEM}/receive", {"quantity": 1, "reference": f"D-{number}"}).status_code
+        connection.close()
+        return status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(receive, range(24))) == {200}
+    assert api_of("ann").get(f"{ITEM}?source=stream").json()["on_hand"] == 24
+
+
+def test_a_reader_waits_for_two_seconds_and_never_more_than_ten(ann: ApiClient) -> None:
+    token = {"Consistency-Token": ann.post(ORDERS, ORDER)["Consistency-Token"]}
+    began = time.monotonic()
+    assert_behind(ann.get(ORDERS, headers=token))
+    assert time.monotonic() - began > WAIT - LONGEST_PAUSE
+    assert WAIT == 2
+    for preferred, seconds in (("wait=3", 3), ("respond-async, WAIT = 10", 10), ("wait=600", 10), ("wait=soon", None)):
+        asked = Request(RequestFactory().get("/", headers={"Prefer": preferred}))
+        assert preferences(asked).wait == seconds
 
 
 def test_an_article_that_has_not_changed_is_not_sent_again(ann: ApiClient) -> None:
