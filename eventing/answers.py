@@ -39,17 +39,21 @@ def keep(
     request: Request, key: str, fingerprint: bytes, response: HttpResponse, streams: Iterable[str] = ()
 ) -> SavedAnswer:
     """Keep an answer, in the transaction that did what it tells of; ``streams`` are those with new events."""
-    saved, _ = SavedAnswer.objects.update_or_create(
+    answer = SavedAnswer(
         account=cast(User, request.user),
         key=key,
-        defaults={
-            "fingerprint": fingerprint,
-            "status": response.status_code,
-            "headers": dict(response.headers),
-            "body": person_keys.sealed(response.content, about=key),
-            "streams": sorted(streams),
-            "expires_at": timezone.now() + timedelta(hours=settings.EVENTING["KEEP_ANSWERS_HOURS"]),
-        },
+        fingerprint=fingerprint,
+        status=response.status_code,
+        headers=dict(response.headers),
+        body=person_keys.sealed(response.content, about=key),
+        streams=sorted(streams),
+        expires_at=timezone.now() + timedelta(hours=settings.EVENTING["KEEP_ANSWERS_HOURS"]),
+    )
+    (saved,) = SavedAnswer.objects.bulk_create(  # one statement, instead of Django's six to save one or the other
+        [answer],
+        update_conflicts=True,
+        unique_fields=["account", "key"],
+        update_fields=["fingerprint", "status", "headers", "body", "streams", "expires_at"],
     )
     return saved
 

@@ -521,7 +521,7 @@ class SavedAnswer(models.Model):
     status = models.SmallIntegerField()
     headers = models.JSONField()
     body = models.BinaryField(null=True, help_text="Encrypted; null once somebody whom it told of was forgotten.")
-    streams = ArrayField(models.TextField(), help_text="Where events were recorded.")
+    streams = ArrayField(models.TextField(), help_text="Those that it tells of.")
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:

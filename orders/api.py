@@ -176,7 +176,7 @@ class OrderCancellation(APIView):
         """Cancel an order that is placed and not yet confirmed. Asked again, it answers the same."""
         order, _ = _from_stream(order_id)
         _check_visible(request, order)
-        if not (request.user.has_perm(CANCEL) or order.customer_id == customer_of(request)):
+        if not (order.customer_id == customer_of(request) or request.user.has_perm(CANCEL)):
             raise PermissionDenied(f"Cancelling the orders of others takes the permission {CANCEL}.")
         body = CancelOrderSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -228,7 +228,7 @@ def stream_of(order_id: UUID) -> Stream:
 
 def _check_visible(request: Request, order: OrderSummary) -> None:
     """Raises Http404 for the orders of others, so that nobody learns which exist."""
-    if not (request.user.has_perm(VIEW) or order.customer_id == customer_of(request)):
+    if not (order.customer_id == customer_of(request) or request.user.has_perm(VIEW)):
         raise Http404
 
 

@@ -285,4 +285,4 @@ def customer_of(request: Request) -> UUID:
 
 def sees_persons(request: Request, order: OrderSummary) -> bool:
     """Whether who asks may see what is personal in an order, such as in their own."""
-    return request.user.has_perm(PERSONAL) or order.customer_id == customer_of(request)
+    return order.customer_id == customer_of(request) or request.user.has_perm(PERSONAL)

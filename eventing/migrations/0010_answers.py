@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
                 ('status', models.SmallIntegerField()),
                 ('headers', models.JSONField()),
                 ('body', models.BinaryField(help_text='Encrypted; null once somebody whom it told of was forgotten.', null=True)),
-                ('streams', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), help_text='Where events were recorded.', size=None)),
+                ('streams', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), help_text='Those that it tells of.', size=None)),
                 ('expires_at', models.DateTimeField(db_index=True)),
                 ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
