@@ -20,6 +20,7 @@ from payments.commands import Charged, Declined, RecordPayment, RecordRefund, pa
 from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
 
 TIMEOUT = 20  # seconds
+METADATA = "waybill_key"  # what we know a PaymentIntent or a refund of ours by
 RETRIES = 1  # the package's own, with the same key; after that the effect asks again, later
 
 # Where Stripe's minor units aren't those of ISO 4217 (https://docs.stripe.com/currencies, "special cases"), and where
@@ -59,7 +60,7 @@ class StripeGateway:
             "capture_method": "manual",
             "confirm": True,
             "error_on_requires_action": True,
-            "metadata": {"key": idempotency_key},
+            "metadata": {METADATA: idempotency_key},
         }
         try:
             with _translated():
@@ -79,7 +80,7 @@ class StripeGateway:
         """Of a PaymentIntent."""
         with _translated():
             refund = self._client.v1.refunds.create(
-                {"payment_intent": charge, "amount": _theirs(amount), "metadata": {"key": idempotency_key}},
+                {"payment_intent": charge, "amount": _theirs(amount), "metadata": {METADATA: idempotency_key}},
                 {"idempotency_key": idempotency_key},
             )
         if refund.status not in ("succeeded", "pending"):
@@ -98,19 +99,22 @@ class StripeGateway:
 
     def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
         """Payments that succeeded or failed, and refunds that succeeded, if they're ours."""
-        told = json.loads(body)
-        about = told["data"]["object"]
-        key = about.get("metadata", {}).get("key", "")
-        if not key:
+        match json.loads(body):
+            case {"type": kind, "data": {"object": {"id": str(id), "metadata": {"waybill_key": str(key)}} as about}}:
+                pass
+            case _:
+                return None
+        try:
+            payment_id, refund_id = payment_and_refund(key)
+        except ValueError:
             return None
-        payment_id, refund_id = payment_and_refund(key)
-        match told["type"]:
+        match kind:
             case "payment_intent.succeeded":
-                return RecordPayment(payment_id=payment_id, outcome=Charged(reference=about["id"]))
+                return RecordPayment(payment_id=payment_id, outcome=Charged(reference=id))
             case "payment_intent.payment_failed" | "payment_intent.canceled":
                 return RecordPayment(payment_id=payment_id, outcome=_declined(about.get("last_payment_error") or {}))
-            case "refund.created" | "refund.updated" if about["status"] in ("succeeded", "pending"):
-                return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=about["id"])
+            case "refund.created" | "refund.updated" if about.get("status") in ("succeeded", "pending"):
+                return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=id)
             case _:
                 return None
 

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.django_db
 
 SECRETS = ["whsec_new", "whsec_old"]
 PAYMENT = UUID(int=7)
+OURS = {"waybill_key": str(PAYMENT)}
 
 
 @pytest.fixture
@@ -104,19 +105,19 @@ def test_what_stripe_is_asked_is_authorised_and_then_captured(api: StripeApi, st
         "capture_method": "manual",
         "confirm": "true",
         "error_on_requires_action": "true",
-        "metadata[key]": str(PAYMENT),
+        "metadata[waybill_key]": str(PAYMENT),
     }
     assert (capture, capture_key) == ("/v1/payment_intents/pi_1/capture", f"{PAYMENT}-capture")
     assert api.taken == {"pi_1": 1234}
 
 
 def test_a_failure_is_asked_about_again_with_the_same_key(api: StripeApi, stripe: StripeGateway) -> None:
-    api.failures = ["500"]
+    api.failures = ["503"]
     assert charged(stripe, pounds("10"), "pm_card_visa", "k") == "pi_1"
     assert [key for _, _, key in api.requests] == ["k", "k", "k-capture"]
 
 
-@pytest.mark.parametrize("failures", [["hang up"] * 2, ["500"] * 2, ["", "hang up", "hang up"]])
+@pytest.mark.parametrize("failures", [["hang up"] * 2, ["503"] * 2, ["", "hang up", "hang up"]])
 def test_money_that_was_taken_without_an_answer_is_found_by_asking_again(
     api: StripeApi, stripe: StripeGateway, failures: list[str]
 ) -> None:
@@ -215,17 +216,26 @@ def told(kind: str, **about: Any) -> bytes:
 
 def test_what_stripe_tells_becomes_what_is_recorded(stripe: StripeGateway) -> None:
     refund = uuid4()
-    assert stripe.read(told("payment_intent.succeeded", id="pi_1", metadata={"key": str(PAYMENT)})) == RecordPayment(
+    assert stripe.read(told("payment_intent.succeeded", id="pi_1", metadata=OURS)) == RecordPayment(
         payment_id=PAYMENT, outcome=Charged(reference="pi_1")
     )
     error = CONTRACT["errors"]["402"]["error"]
-    failed = told("payment_intent.payment_failed", metadata={"key": str(PAYMENT)}, last_payment_error=error)
+    failed = told("payment_intent.payment_failed", id="pi_1", metadata=OURS, last_payment_error=error)
     assert stripe.read(failed) == RecordPayment(
         payment_id=PAYMENT, outcome=Declined(code="generic_decline", message="Your card was declined.")
     )
-    key = {"key": key_of_refund(PAYMENT, refund)}
+    key = {"waybill_key": key_of_refund(PAYMENT, refund)}
     assert stripe.read(told("refund.updated", id="re_1", status="succeeded", metadata=key)) == RecordRefund(
         payment_id=PAYMENT, refund_id=refund, reference="re_1"
     )
     assert stripe.read(told("refund.updated", id="re_1", status="failed", metadata=key)) is None
-    assert stripe.read(told("customer.created", id="cus_1")) is None
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"waybill_key": "order 17"}, {"waybill_key": None}, {"key": str(PAYMENT)}])
+@pytest.mark.parametrize("kind", ["customer.created", "payment_intent.succeeded", "refund.updated"])
+def test_what_stripe_tells_of_others_is_of_no_interest(
+    stripe: StripeGateway, kind: str, metadata: dict[str, Any] | None
+) -> None:
+    assert stripe.read(told(kind, id="x", status="succeeded", metadata=metadata)) is None
+    assert stripe.read(told(kind)) is None
+    assert stripe.read(b'{"id": "evt_1", "type": "v2.core.event", "related_object": {}}') is None
