@@ -112,8 +112,8 @@ class SimulatedGateway:
 
     name = "simulated"
 
-    def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
-        """As the token says: see the table above."""
+    def charge(self, amount: Money, method: str, *, idempotency_key: str, requested_at: datetime) -> Charged | Declined:
+        """As the token says: see the table above. It never forgets a key, however old a request is."""
         declined = None if method in CHARGES else DECLINES.get(method, INVALID)
         charged = Charged(reference=f"ch_{idempotency_key}")
         then = "declined" if declined else "succeeded"
@@ -144,7 +144,7 @@ class SimulatedGateway:
             time.sleep(DELAY_SECONDS)
         return declined or charged
 
-    def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
+    def refund(self, charge: str, amount: Money, *, idempotency_key: str, requested_at: datetime) -> str:
         """Always succeeds for a charge of which that much is left."""
         asked = {
             "key": idempotency_key,

@@ -36,8 +36,8 @@ class Request(NamedTuple):
 
 
 class StripeApi:
-    """What it has been asked, what it has done, and how it is to fail next: by a status, or ``hang up``. What it answers
-    once it has begun, a 500 too, it answers again to the same key."""
+    """What it has been asked, what it has done, and how it is to fail next: by a status, or ``hang up``. It answers a
+    key the same again, be it by a 500."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -168,11 +168,11 @@ def _refused(method: str, request: Request, headers: Mapping[str, str]) -> Answe
     if (expected := CONTRACT["requests"].get(call)) is None:
         return _error("no such url", status=404)
     wanted = dict(CONTRACT["headers"])
-    if headers["Authorization"] != wanted.pop("Authorization"):
+    if headers.get("Authorization") != wanted.pop("Authorization"):
         return _error("401", status=401)
     if method == "GET":
         del wanted["Content-Type"]
-    if any(headers[name] != value for name, value in wanted.items()) or (method == "POST") != bool(request.key):
+    if any(headers.get(name) != value for name, value in wanted.items()) or (method == "POST") != bool(request.key):
         return _error("unknown")
     if missing := set(expected["required"]) - request.form.keys():
         return _error("missing", param=min(missing))
@@ -202,7 +202,7 @@ def stripe_api() -> Iterator[StripeApi]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             form = dict(parse_qsl(body or asked.query))
             request = Request(asked.path, form, self.headers.get("Idempotency-Key", ""))
-            answer = api.answer(self.command, request, self.headers)
+            answer = api.answer(self.command, request, dict(self.headers))
             if answer is None:
                 self.connection.close()
                 return

@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.django_db
 SECRETS = ["whsec_new", "whsec_old"]
 PAYMENT = UUID(int=7)
 OURS = {"waybill_key": str(PAYMENT)}
+NOW = datetime.now(UTC)
+YESTERDAY = NOW - timedelta(days=1)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def either(request: pytest.FixtureRequest) -> tuple[Gateway, dict[str, str]]:
 
 
 def charged(gateway: Gateway, amount: Money, method: str, key: str) -> str:
-    outcome = gateway.charge(amount, method, idempotency_key=key)
+    outcome = gateway.charge(amount, method, idempotency_key=key, requested_at=NOW)
     assert isinstance(outcome, Charged)
     return outcome.reference
 
@@ -68,7 +71,7 @@ def test_asked_again_a_gateway_answers_the_same_and_takes_nothing_more(either: t
 def test_a_gateway_declines_and_says_why(either: tuple[Gateway, dict[str, str]]) -> None:
     gateway, names = either
     key = str(uuid4())
-    outcomes = [gateway.charge(pounds("10"), names["bad"], idempotency_key=key) for _ in range(2)]
+    outcomes = [gateway.charge(pounds("10"), names["bad"], idempotency_key=key, requested_at=NOW) for _ in range(2)]
     assert outcomes[0] == outcomes[1]
     assert isinstance(outcomes[0], Declined)
     assert outcomes[0].code == "insufficient_funds"
@@ -79,17 +82,17 @@ def test_a_key_is_for_one_request(either: tuple[Gateway, dict[str, str]]) -> Non
     key = str(uuid4())
     charged(gateway, pounds("10"), names["good"], key)
     with pytest.raises(GatewayRefused):
-        gateway.charge(pounds("11"), names["good"], idempotency_key=key)
+        gateway.charge(pounds("11"), names["good"], idempotency_key=key, requested_at=NOW)
 
 
 def test_a_gateway_gives_back_what_it_took_and_no_more(either: tuple[Gateway, dict[str, str]]) -> None:
     gateway, names = either
     reference = charged(gateway, pounds("10"), names["good"], str(uuid4()))
-    part = gateway.refund(reference, pounds("4"), idempotency_key="a")
-    assert gateway.refund(reference, pounds("4"), idempotency_key="a") == part
+    part = gateway.refund(reference, pounds("4"), idempotency_key="a", requested_at=NOW)
+    assert gateway.refund(reference, pounds("4"), idempotency_key="a", requested_at=NOW) == part
     with pytest.raises(GatewayRefused):
-        gateway.refund(reference, pounds("6.01"), idempotency_key="b")
-    assert gateway.refund(reference, pounds("6"), idempotency_key="c") != part
+        gateway.refund(reference, pounds("6.01"), idempotency_key="b", requested_at=NOW)
+    assert gateway.refund(reference, pounds("6"), idempotency_key="c", requested_at=NOW) != part
 
 
 def test_what_stripe_is_asked_is_authorised_and_then_captured(api: StripeApi, stripe: StripeGateway) -> None:
@@ -123,7 +126,7 @@ def test_money_that_was_taken_without_an_answer_is_found_by_asking_again(
 ) -> None:
     api.failures = failures
     with pytest.raises(OutcomeUnknown):
-        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
     assert charged(stripe, pounds("10"), "pm_card_visa", "k") == "pi_1"
     assert api.taken == {"pi_1": 1000}
 
@@ -134,14 +137,14 @@ def test_what_is_wrong_with_us_is_told_from_what_is_wrong_with_them(
 ) -> None:
     api.failures = [failure] * 3
     with pytest.raises(error):
-        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
     assert not api.taken
 
 
 def test_nobody_there_is_an_outcome_that_is_not_known(stripe: StripeGateway, settings: Settings) -> None:
     settings.STRIPE_API_BASE = "http://127.0.0.1:1"
     with pytest.raises(OutcomeUnknown):
-        StripeGateway().charge(pounds("10"), "pm_card_visa", idempotency_key="k")
+        StripeGateway().charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
 
 
 def test_a_token_of_a_shops_page_is_charged_as_a_card(api: StripeApi, stripe: StripeGateway) -> None:
@@ -154,7 +157,7 @@ def test_a_token_of_a_shops_page_is_charged_as_a_card(api: StripeApi, stripe: St
 
 @pytest.mark.parametrize("method", ["tok_unknown", "pm_unknown"])
 def test_a_method_that_there_is_not_is_declined_and_nobodys_letter(stripe: StripeGateway, method: str) -> None:
-    outcome = stripe.charge(pounds("10"), method, idempotency_key="k")
+    outcome = stripe.charge(pounds("10"), method, idempotency_key="k", requested_at=NOW)
     assert outcome == Declined(code="invalid_payment_method", message="This payment method isn't valid.")
 
 
@@ -177,12 +180,151 @@ def test_amounts_are_told_in_stripes_own_minor_units(
 
 
 @pytest.mark.parametrize(("minor", "currency"), [(1235, "BHD"), (70001, "MGA")])
-def test_an_amount_that_stripe_can_not_take_is_refused_before_it_is_asked(
+def test_an_amount_that_stripe_can_not_take_is_declined_before_it_is_asked(
     api: StripeApi, stripe: StripeGateway, minor: int, currency: str
 ) -> None:
-    with pytest.raises(GatewayRefused, match="too many digits"):
-        stripe.charge(Money(minor=minor, currency=currency), "pm_card_visa", idempotency_key="k")
+    outcome = stripe.charge(
+        Money(minor=minor, currency=currency), "pm_card_visa", idempotency_key="k", requested_at=NOW
+    )
+    assert isinstance(outcome, Declined)
+    assert outcome.code == "invalid_amount"
+    assert "too many digits" in outcome.message
     assert not api.requests
+
+
+@pytest.mark.parametrize(
+    ("amount", "method", "code"),
+    [("0.10", "pm_card_visa", "amount_too_small"), ("10", "pm_unusable", "invalid_request")],
+)
+def test_what_stripe_will_not_begin_with_is_declined_and_nobodys_letter(
+    api: StripeApi, stripe: StripeGateway, amount: str, method: str, code: str
+) -> None:
+    outcome = stripe.charge(pounds(amount), method, idempotency_key="k", requested_at=NOW)
+    assert isinstance(outcome, Declined)
+    assert outcome.code == code
+    assert not api.taken
+
+
+def test_what_stripe_will_not_capture_a_person_has_to_look_at(api: StripeApi, stripe: StripeGateway) -> None:
+    api.failures = ["", "503", "503"]
+    with pytest.raises(OutcomeUnknown):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    api.intents["pi_1"]["status"] = "canceled"  # by somebody at Stripe's dashboard
+    with pytest.raises(GatewayRefused, match="could not be captured"):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+
+
+def test_a_charge_without_an_answer_is_found_though_stripe_has_forgotten_its_key(
+    api: StripeApi, stripe: StripeGateway
+) -> None:
+    api.failures = ["", "hang up", "hang up"]
+    with pytest.raises(OutcomeUnknown):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
+    api.forget_keys()
+    for _ in range(2):
+        outcome = stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
+        assert outcome == Charged(reference="pi_1")
+    assert api.taken == {"pi_1": 1000}
+
+
+def test_what_was_only_authorised_when_stripe_forgot_its_key_is_captured(api: StripeApi, stripe: StripeGateway) -> None:
+    api.failures = ["hang up", "hang up"]
+    with pytest.raises(OutcomeUnknown):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    api.forget_keys()
+    assert stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY) == Charged(
+        reference="pi_1"
+    )
+    assert api.taken == {"pi_1": 1000}
+
+
+def test_an_error_that_stripe_keeps_for_a_key_is_unknown_until_the_charge_is_found(
+    api: StripeApi, stripe: StripeGateway
+) -> None:
+    api.failures = ["", "500"]
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    assert stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY) == Charged(
+        reference="pi_1"
+    )
+    assert api.taken == {"pi_1": 1000}
+
+
+def test_what_was_declined_a_day_ago_stays_declined(api: StripeApi, stripe: StripeGateway) -> None:
+    names = ("pm_card_chargeDeclinedInsufficientFunds", "pm_card_visa")  # by now the card is good
+    outcomes = [
+        stripe.charge(pounds("10"), name, idempotency_key="k", requested_at=at)
+        for name, at in zip(names, (NOW, YESTERDAY), strict=True)
+    ]
+    assert outcomes == [Declined(code="insufficient_funds", message="Your card was declined.")] * 2
+
+
+def test_an_old_request_that_stripe_has_never_seen_is_made(api: StripeApi, stripe: StripeGateway) -> None:
+    outcome = stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
+    assert outcome == Charged(reference="pi_1")
+    reference = stripe.refund("pi_1", pounds("4"), idempotency_key="r", requested_at=YESTERDAY)
+    assert (reference, api.given) == ("re_1", {"pi_1": 400})
+
+
+def test_a_token_that_we_used_ourselves_is_charged_and_another_is_declined(
+    api: StripeApi, stripe: StripeGateway
+) -> None:
+    api.failures = ["", "hang up", "hang up"]
+    with pytest.raises(OutcomeUnknown):
+        stripe.charge(pounds("10"), "tok_1", idempotency_key="k", requested_at=NOW)
+    api.forget_keys()
+    assert charged(stripe, pounds("10"), "tok_1", "k") == "pi_1"
+    outcome = stripe.charge(pounds("10"), "tok_1", idempotency_key="of another order", requested_at=NOW)
+    assert isinstance(outcome, Declined)
+    assert api.taken == {"pi_1": 1000}
+
+
+def test_a_charge_that_is_still_processing_is_neither_yes_nor_no(api: StripeApi, stripe: StripeGateway) -> None:
+    api.captured_as = "processing"
+    with pytest.raises(OutcomeUnknown, match="pi_1 is processing"):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    with pytest.raises(OutcomeUnknown, match="pi_1 is processing"):
+        stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
+
+
+def test_a_charge_that_was_cancelled_at_stripe_took_nothing(api: StripeApi, stripe: StripeGateway) -> None:
+    api.captured_as = "canceled"
+    outcome = stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    assert isinstance(outcome, Declined)
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled", "requires_action"])
+def test_a_refund_that_fails_at_once_is_not_taken_for_done(api: StripeApi, stripe: StripeGateway, status: str) -> None:
+    reference = charged(stripe, pounds("10"), "pm_card_visa", "k")
+    api.refunded_as = status
+    for at in (NOW, YESTERDAY):
+        with pytest.raises(GatewayRefused, match=f"re_1 is {status}"):
+            stripe.refund(reference, pounds("4"), idempotency_key="r", requested_at=at)
+
+
+def test_a_refund_says_whose_it_is(api: StripeApi, stripe: StripeGateway) -> None:
+    reference = charged(stripe, pounds("10"), "pm_card_visa", "k")
+    stripe.refund(reference, pounds("4"), idempotency_key="r", requested_at=NOW)
+    assert api.requests[-1] == (
+        "/v1/refunds",
+        {"payment_intent": reference, "amount": "400", "metadata[waybill_key]": "r"},
+        "r",
+    )
+
+
+def test_a_refund_is_found_among_many_though_stripe_has_forgotten_its_key(
+    api: StripeApi, stripe: StripeGateway
+) -> None:
+    reference = charged(stripe, pounds("10"), "pm_card_visa", "k")
+    api.failures = ["hang up", "hang up"]
+    with pytest.raises(OutcomeUnknown):
+        stripe.refund(reference, pounds("4"), idempotency_key="r", requested_at=NOW)
+    for number in range(100):
+        stripe.refund(reference, pounds("0.01"), idempotency_key=f"r{number}", requested_at=NOW)
+    api.forget_keys()
+    assert stripe.refund(reference, pounds("4"), idempotency_key="r", requested_at=YESTERDAY) == "re_1"
+    assert api.given == {reference: 500}
 
 
 def signed(told: dict[str, Any], *, secret: str = SECRETS[0], age: int = 0) -> tuple[bytes, dict[str, str]]:
@@ -231,7 +373,9 @@ def test_what_stripe_tells_becomes_what_is_recorded(stripe: StripeGateway) -> No
     assert stripe.read(told("refund.updated", id="re_1", status="failed", metadata=key)) is None
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {"waybill_key": "order 17"}, {"waybill_key": None}, {"key": str(PAYMENT)}])
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"waybill_key": "order 17"}, {"waybill_key": None}, {"key": str(PAYMENT)}]
+)
 @pytest.mark.parametrize("kind", ["customer.created", "payment_intent.succeeded", "refund.updated"])
 def test_what_stripe_tells_of_others_is_of_no_interest(
     stripe: StripeGateway, kind: str, metadata: dict[str, Any] | None
