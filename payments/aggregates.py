@@ -72,13 +72,13 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             self.record(PaymentRequested(payment_id=self.id, order_id=order_id, amount=amount, method=method))
 
     def settle(self, outcome: Charged | Declined) -> None:
-        """Told the same outcome twice, the payment is settled once. A gateway may word it as it likes."""
+        """Told the same outcome twice, the payment is settled once. However a gateway words it, declined is declined."""
         if isinstance(outcome, Declined):
             outcome = _declined(outcome.code, outcome.message)
         if self.status is Status.NEW:
             raise Rejected(f"Payment {self.id} was never requested.")
         if self.outcome is not None:
-            if self.outcome != outcome:
+            if self.outcome != outcome and not (isinstance(self.outcome, Declined) and isinstance(outcome, Declined)):
                 raise Rejected(f"Payment {self.id} was settled as {self.outcome}, and can't be {outcome} as well.")
             return
         match outcome:

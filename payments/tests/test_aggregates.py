@@ -59,6 +59,13 @@ def test_a_second_outcome_that_contradicts_the_first_is_refused() -> None:
         payment_after(REQUESTED, DECLINED).settle(CHARGED)
 
 
+def test_declined_is_declined_however_it_is_worded() -> None:
+    payment = payment_after(REQUESTED, DECLINED)
+    payment.settle(Declined(code="declined", message="The payment was declined."))
+    assert payment.outcome == REFUSAL
+    assert not payment.recorded
+
+
 def test_an_outcome_repeated_after_the_refund_changes_nothing() -> None:
     payment = payment_after(REQUESTED, PAID, REFUNDING, REFUNDED)
     payment.settle(CHARGED)
