@@ -46,7 +46,8 @@ class Gateway(Protocol):
         own, or is older than five minutes."""
 
     def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
-        """What it tells, once that was verified; None for what is of no interest here."""
+        """What it tells, once that was verified; None for what is of no interest here. Raises `inbox.NeedsAPerson` for
+        a refund that fails after all."""
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 import stripe
 from django.conf import settings
 
-from eventing.inbox import InvalidSignature
+from eventing.inbox import InvalidSignature, NeedsAPerson
 from eventing.money import Money, exponent
 from payments.commands import Charged, Declined, RecordPayment, RecordRefund, payment_and_refund
 from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
@@ -139,7 +139,8 @@ class StripeGateway:
         raise InvalidSignature("This isn't signed as Stripe signs, or is older than five minutes.")
 
     def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
-        """Payments that succeeded or failed, and refunds that succeeded, if they're ours."""
+        """Payments that succeeded or failed, and refunds, if they're ours. A refund that fails after all has been taken
+        for done, and the money is back at Stripe: a person finds another way to its owner."""
         match json.loads(body):
             case {"type": kind, "data": {"object": {"id": str(id), "metadata": {"waybill_key": str(key)}} as about}}:
                 pass
@@ -156,6 +157,12 @@ class StripeGateway:
                 return RecordPayment(payment_id=payment_id, outcome=_declined(about.get("last_payment_error") or {}))
             case "refund.created" | "refund.updated" if about.get("status") in ("succeeded", "pending"):
                 return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=id)
+            case "refund.updated" | "refund.failed" if about.get("status") in ("failed", "canceled"):
+                why = about.get("failure_reason") or "for no reason that it tells"
+                raise NeedsAPerson(
+                    f"Stripe's refund {id} of payment {payment_id} is {about['status']} ({why}): the buyer hasn't got "
+                    "the money. Give it back in another way, then skip this entry."
+                )
             case _:
                 return None
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from pytest_django import Settings
 
-from eventing.inbox import InvalidSignature
+from eventing.inbox import InvalidSignature, NeedsAPerson
 from eventing.money import Money
 from payments.commands import Charged, Declined, RecordPayment, RecordRefund, key_of_refund
 from payments.gateway import Gateway, GatewayDown, GatewayRefused, OutcomeUnknown
@@ -370,7 +370,23 @@ def test_what_stripe_tells_becomes_what_is_recorded(stripe: StripeGateway) -> No
     assert stripe.read(told("refund.updated", id="re_1", status="succeeded", metadata=key)) == RecordRefund(
         payment_id=PAYMENT, refund_id=refund, reference="re_1"
     )
-    assert stripe.read(told("refund.updated", id="re_1", status="failed", metadata=key)) is None
+    assert stripe.read(told("refund.updated", id="re_1", status="requires_action", metadata=key)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("refund.updated", "failed"), ("refund.updated", "canceled"), ("refund.failed", "failed")]
+)
+def test_a_refund_that_fails_after_all_needs_a_person(stripe: StripeGateway, kind: str, status: str) -> None:
+    failed = {"id": "re_1", "status": status, "failure_reason": "expired_or_canceled_card"}
+    with pytest.raises(NeedsAPerson, match=rf"re_1 of payment {PAYMENT} is {status} \(expired_or_canceled_card\)"):
+        stripe.read(told(kind, **failed, metadata={"waybill_key": key_of_refund(PAYMENT, None)}))
+
+
+def test_a_payment_that_is_cancelled_at_stripe_is_declined(stripe: StripeGateway) -> None:
+    cancelled = told("payment_intent.canceled", id="pi_1", last_payment_error=None, metadata=OURS)
+    assert stripe.read(cancelled) == RecordPayment(
+        payment_id=PAYMENT, outcome=Declined(code="declined", message="The payment was declined.")
+    )
 
 
 @pytest.mark.parametrize(
