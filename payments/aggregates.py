@@ -72,7 +72,7 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             self.record(PaymentRequested(payment_id=self.id, order_id=order_id, amount=amount, method=method))
 
     def settle(self, outcome: Charged | Declined) -> None:
-        """Told the same outcome twice, the payment is settled once. However a gateway words it, declined is declined."""
+        """Told the same outcome twice, the payment is settled once. Declined is declined, however it's worded."""
         if isinstance(outcome, Declined):
             outcome = _declined(outcome.code, outcome.message)
         if self.status is Status.NEW:
