@@ -123,8 +123,14 @@ def work() -> bool:
 def retry(ids: Iterable[int]) -> int:
     """Let entries be tried again that were given up. Returns how many."""
     return InboxEntry.objects.filter(pk__in=list(ids), state=State.DEAD).update(
-        state=State.WAITING, attempts=0, due_at=Now()
+        state=State.WAITING, attempts=0, due_at=Now(), alert_attempts=0, alert_begun_at=None, alerted_at=None
     )
+
+
+def skip(ids: Iterable[int]) -> int:
+    """Settle entries that were given up, once a person has seen to them. Told again, they aren't heard again. Returns
+    how many."""
+    return InboxEntry.objects.filter(pk__in=list(ids), state=State.DEAD).update(state=State.SKIPPED, body=b"")
 
 
 def purge() -> None:

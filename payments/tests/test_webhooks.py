@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from eventing import inbox
+from eventing import audit, inbox
 from eventing.handlers import dispatch
 from eventing.models import Delivery, InboxEntry, StoredEvent
+from eventing.status import InboxStatus, status
 from eventing.testing import settle
 from payments.commands import ProcessPayment
 from payments.gateway import OutcomeUnknown
@@ -158,6 +160,29 @@ def test_what_contradicts_what_is_known_waits_for_a_person(capsys: pytest.Captur
     assert InboxEntry.objects.get().state == "waiting"
     with pytest.raises(CommandError, match="None of these"):
         call_command("inbox", "retry", str(entry.pk))
+
+
+def test_what_a_person_has_seen_to_is_skipped_for_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    pay("tok_visa")
+    post({**TOLD, "reference": "ch_else"})
+    InboxEntry.objects.update(attempts=settings.EVENTING["ATTEMPTS"] - 1)
+    assert inbox.work()
+    entry = InboxEntry.objects.get()
+    assert status().inbox == InboxStatus(waiting=0, dead=1)
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("inbox", "skip", str(entry.pk), reason=" ")
+    call_command("inbox", "skip", str(entry.pk), reason="Paid back by hand.")
+    entry.refresh_from_db()
+    assert (entry.state, bytes(entry.body)) == ("skipped", b"")
+    assert status().inbox == InboxStatus(waiting=0, dead=0)
+    noted = audit.told(LogEntry.objects.get(object_id=str(entry.pk)))
+    assert (noted["act"], noted["reason"]) == ("skipped", "Paid back by hand.")
+    capsys.readouterr()
+    call_command("inbox", "list")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(CommandError, match="None of these"):
+        call_command("inbox", "skip", str(entry.pk), reason="Again.")
+    assert post({**TOLD, "reference": "ch_else"}).json() == {"new": False}
 
 
 def test_one_that_kills_its_worker_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
