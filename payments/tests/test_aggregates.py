@@ -153,6 +153,18 @@ def test_one_refund_is_not_asked_for_two_amounts() -> None:
         paid((PART, "2.55"), (PART, "5.10"))
 
 
+@pytest.mark.parametrize(("first", "then"), [("It came late", ""), ("", "It came late")])
+def test_a_refund_for_goods_and_one_of_somebodys_own_accord_are_two(first: str, then: str) -> None:
+    payment = paid()
+    payment.refund_part(PART, pounds("2.55"), first)
+    payment.record_refund("re_1", PART)
+    payment.refund_part(PART, pounds("2.55"), first and "In other words")
+    with pytest.raises(Rejected, match="give it an id of its own"):
+        payment.refund_part(PART, pounds("2.55"), then)
+    payment.refund_part(OTHER_PART, pounds("2.55"), then)
+    assert payment.remaining == pounds("32.28")
+
+
 @pytest.mark.parametrize(
     ("amount", "complaint"),
     [
