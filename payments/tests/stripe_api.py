@@ -22,6 +22,7 @@ DECLINES = {
     "pm_card_chargeDeclinedInsufficientFunds": "insufficient_funds",
 }
 LEAST = 30  # pence
+SILENCE = 10  # seconds
 SEARCHED = re.compile(r"metadata\['waybill_key'\]:'([^']*)'")
 
 Answer = tuple[int, dict[str, Any]]
@@ -36,8 +37,8 @@ class Request(NamedTuple):
 
 
 class StripeApi:
-    """What it has been asked, what it has done, and how it is to fail next: by a status, or ``hang up``. It answers a
-    key the same again, be it by a 500."""
+    """What it has been asked, what it has done, and how it is to fail next: by a status, ``hang up``, or ``silence``.
+    It answers a key the same again, be it by a 500."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -47,6 +48,7 @@ class StripeApi:
         self.intents: dict[str, dict[str, Any]] = {}
         self.refunds: dict[str, dict[str, Any]] = {}
         self.address = ""
+        self.closing = threading.Event()
         self._tokens: set[str] = set()
         self._answers: dict[str, tuple[Request, Answer]] = {}
 
@@ -87,7 +89,9 @@ class StripeApi:
             if failure == "500":
                 given = 500, CONTRACT["errors"]["500"]
             self._answers[request.key] = request, given
-        return None if failure == "hang up" else given
+        if failure == "silence":
+            self.closing.wait(SILENCE)
+        return None if failure in ("hang up", "silence") else given
 
     def _do(self, request: Request) -> Answer:
         match request.path.strip("/").split("/"):
@@ -223,6 +227,7 @@ def stripe_api() -> Iterator[StripeApi]:
     try:
         yield api
     finally:
+        api.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

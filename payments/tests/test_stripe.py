@@ -18,9 +18,10 @@ from eventing.inbox import InvalidSignature, NeedsAPerson
 from eventing.money import Money
 from payments.commands import Charged, Declined, RecordPayment, RecordRefund, key_of_refund
 from payments.gateway import Gateway, GatewayDown, GatewayRefused, OutcomeUnknown
+from payments.gateway import stripe as adapter
 from payments.gateway.simulated import SimulatedGateway
 from payments.gateway.stripe import StripeGateway
-from payments.tests.stripe_api import CONTRACT, StripeApi, stripe_api
+from payments.tests.stripe_api import CONTRACT, SILENCE, StripeApi, stripe_api
 from tests.builders import pounds
 
 pytestmark = pytest.mark.django_db
@@ -131,7 +132,7 @@ def test_money_that_was_taken_without_an_answer_is_found_by_asking_again(
     assert api.taken == {"pi_1": 1000}
 
 
-@pytest.mark.parametrize(("failure", "error"), [("401", GatewayRefused), ("429", GatewayDown)])
+@pytest.mark.parametrize(("failure", "error"), [("401", GatewayRefused), ("403", GatewayRefused), ("429", GatewayDown)])
 def test_what_is_wrong_with_us_is_told_from_what_is_wrong_with_them(
     api: StripeApi, stripe: StripeGateway, failure: str, error: type[Exception]
 ) -> None:
@@ -260,6 +261,16 @@ def test_what_was_declined_a_day_ago_stays_declined(api: StripeApi, stripe: Stri
     assert outcomes == [Declined(code="insufficient_funds", message="Your card was declined.")] * 2
 
 
+def test_of_several_that_were_made_with_one_key_the_one_that_has_the_money_counts(
+    api: StripeApi, stripe: StripeGateway
+) -> None:
+    stripe.charge(pounds("10"), "pm_card_chargeDeclined", idempotency_key="k", requested_at=NOW)
+    api.forget_keys()
+    assert charged(stripe, pounds("10"), "pm_card_visa", "k") == "pi_2"
+    outcome = stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
+    assert outcome == Charged(reference="pi_2")
+
+
 def test_an_old_request_that_stripe_has_never_seen_is_made(api: StripeApi, stripe: StripeGateway) -> None:
     outcome = stripe.charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=YESTERDAY)
     assert outcome == Charged(reference="pi_1")
@@ -333,9 +344,25 @@ def signed(told: dict[str, Any], *, secret: str = SECRETS[0], age: int = 0) -> t
     return body, {"Stripe-Signature": f"t={at},v1={signature}"}
 
 
+def test_who_is_silent_is_not_waited_for(
+    api: StripeApi, stripe: StripeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "TIMEOUT", 0.2)
+    monkeypatch.setattr(adapter, "RETRIES", 0)
+    api.failures = ["silence"]
+    asked = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        StripeGateway().charge(pounds("10"), "pm_card_visa", idempotency_key="k", requested_at=NOW)
+    assert time.monotonic() - asked < SILENCE / 2
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_webhook_is_known_by_either_secret_while_one_replaces_the_other(stripe: StripeGateway, secret: str) -> None:
     assert stripe.verify(*signed(CONTRACT["webhook"], secret=secret)) == "evt_1"
+
+
+def test_a_webhook_may_take_almost_five_minutes(stripe: StripeGateway) -> None:
+    assert stripe.verify(*signed(CONTRACT["webhook"], age=295)) == "evt_1"
 
 
 def test_a_webhook_that_is_not_stripes_is_refused(stripe: StripeGateway) -> None:
