@@ -133,9 +133,11 @@ class StripeGateway:
         for secret in settings.STRIPE_WEBHOOK_SECRET:
             try:
                 stripe.WebhookSignature.verify_header(body.decode(), headers.get("Stripe-Signature", ""), secret, 300)
-                return str(json.loads(body)["id"])
-            except (stripe.SignatureVerificationError, ValueError, KeyError, TypeError):
+                told = json.loads(body)
+            except (stripe.SignatureVerificationError, ValueError):
                 continue
+            if isinstance(told, dict) and isinstance(event_id := told.get("id"), str):
+                return event_id
         raise InvalidSignature("This isn't signed as Stripe signs, or is older than five minutes.")
 
     def read(self, body: bytes) -> RecordPayment | RecordRefund | None:

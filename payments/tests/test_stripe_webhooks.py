@@ -43,20 +43,24 @@ def api(settings: Settings) -> Iterator[StripeApi]:
         gateway.cache_clear()
 
 
-def tell(kind: str, *, event_id: str = "evt_1", **about: Any) -> dict[str, Any]:
-    """As Stripe does; returns the answer."""
+def post(kind: str, *, event_id: str = "evt_1", **about: Any) -> Any:
+    """As Stripe does."""
     body = json.dumps({**CONTRACT["webhook"], "id": event_id, "type": kind, "data": {"object": about}}).encode()
     at = int(time.time())
     signature = hmac.new(SECRET.encode(), f"{at}.".encode() + body, sha256).hexdigest()
-    answer = ApiClient().post(
+    return ApiClient().post(
         "/api/v1/payments/webhooks/stripe",
         body,
         content_type="application/json",
         headers={"Stripe-Signature": f"t={at},v1={signature}"},
     )
+
+
+def tell(kind: str, **event: Any) -> Any:
+    """What Stripe is answered."""
+    answer = post(kind, **event)
     assert answer.status_code == 200, answer.content
-    told: dict[str, Any] = answer.json()
-    return told
+    return answer.json()
 
 
 def pay(method: str = "pm_card_visa") -> None:
@@ -115,3 +119,10 @@ def test_of_what_others_do_with_the_same_account_nothing_comes(api: StripeApi) -
     tell("customer.created", id="cus_1", metadata=None)
     tell("payment_intent.succeeded", event_id="evt_2", id="pi_9", metadata={"waybill_key": "order 17"})
     assert understood() == ["done", "done"]
+
+
+@pytest.mark.parametrize("event_id", ["", "a\x00b", "a\nb", "\ud800", "e" * 256])
+def test_an_id_that_can_not_be_kept_is_refused(api: StripeApi, event_id: str) -> None:
+    answer = post("payment_intent.succeeded", event_id=event_id, id="pi_1", metadata=OURS)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert not InboxEntry.objects.exists()
