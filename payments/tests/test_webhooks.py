@@ -18,10 +18,10 @@ from eventing.handlers import dispatch
 from eventing.models import Delivery, InboxEntry, StoredEvent
 from eventing.status import InboxStatus, status
 from eventing.testing import settle
-from payments.commands import ProcessPayment
+from payments.commands import ProcessPayment, RefundPayment
 from payments.gateway import OutcomeUnknown
 from payments.gateway.simulated import send_webhooks
-from payments.models import GatewayNotice, PaymentSummary
+from payments.models import GatewayEntry, GatewayNotice, PaymentSummary
 from tests.builders import ORDER, PAYMENT, pounds
 from tests.clients import ApiClient
 
@@ -95,17 +95,51 @@ def test_an_effect_asks_no_more_once_a_webhook_has_told(monkeypatch: pytest.Monk
     assert not Delivery.objects.filter(state__in=Delivery.OPEN).exists()
 
 
-def settle_until_the_gateway_was_asked() -> None:
+def give_back(method: str) -> None:
+    pay(method)
+    dispatch(RefundPayment(payment_id=PAYMENT))
+
+
+def refunded() -> int:
+    return StoredEvent.objects.filter(type="payments.payment_refunded").count()
+
+
+@pytest.mark.parametrize(("method", "times"), [("tok_refund_webhook", 1), ("tok_refund_webhook_twice", 2)])
+def test_a_refund_too_is_told_of_late_and_twice_and_made_once(method: str, times: int) -> None:
+    give_back(method)
+    settle()
+    assert [told_by_now() for _ in range(times + 1)] == [1] * times + [0]
+    settle()
+    assert (refunded(), InboxEntry.objects.get().state) == (1, "done")
+    assert GatewayEntry.objects.filter(kind="refund").count() == 1
+
+
+def test_a_refund_without_an_answer_is_asked_for_again() -> None:
+    give_back("tok_refund_timeout")
+    settle()
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (1, 2)
+
+
+def test_where_no_answer_to_a_refund_arrives_the_webhook_tells_of_it() -> None:
+    give_back("tok_refund_webhook_only")
+    settle_until_the_gateway_was_asked("payments.refund")
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (0, 1)
+    told_by_now()
+    settle()
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (1, 1)
+
+
+def settle_until_the_gateway_was_asked(effect: str = "payments.charge") -> None:
     from eventing.advance import advance
     from eventing.effects import EffectSubscription, perform_due
     from eventing.relay import relay_all
     from eventing.subscriptions import subscription_named
 
-    charge = subscription_named("payments.charge")
-    assert isinstance(charge, EffectSubscription)
+    asking = subscription_named(effect)
+    assert isinstance(asking, EffectSubscription)
     sum(relay_all())
-    advance(charge, 0)
-    perform_due(charge, budget=0)
+    advance(asking, 0)
+    perform_due(asking, budget=0)
 
 
 def test_a_webhook_is_kept_and_answered_before_it_is_understood() -> None:
