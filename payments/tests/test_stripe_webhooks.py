@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +21,7 @@ from eventing.models import InboxEntry, StoredEvent
 from eventing.testing import settle
 from payments.commands import ProcessPayment, RefundPayment, key_of_refund
 from payments.gateway import gateway
+from payments.gateway import stripe as adapter
 from payments.models import PaymentSummary
 from payments.tests.stripe_api import CONTRACT, StripeApi, stripe_api
 from tests.builders import ORDER, PAYMENT, pounds
@@ -98,6 +100,21 @@ def test_a_decline_that_stripe_words_otherwise_is_the_same_decline(api: StripeAp
     assert understood() == ["done", "done"]
     assert PaymentSummary.objects.get().decline_code == "generic_decline"
     assert events().count("payments.payment_failed") == 1
+
+
+def test_stripe_is_told_since_when_something_is_wanted(api: StripeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = []
+
+    def is_old(requested_at: datetime) -> bool:
+        heard.append(requested_at)
+        return False
+
+    monkeypatch.setattr(adapter, "_is_old", is_old)
+    pay()
+    dispatch(RefundPayment(payment_id=PAYMENT))
+    settle()
+    wanted = StoredEvent.objects.filter(type__in=["payments.payment_requested", "payments.refund_requested"])
+    assert heard == list(wanted.order_by("recorded_at").values_list("recorded_at", flat=True))
 
 
 @pytest.mark.parametrize("begun_as", ["pending", "succeeded"])
