@@ -205,9 +205,10 @@ CELERY_BEAT_SCHEDULE = {
 PAYMENT_GATEWAY = env.str("PAYMENT_GATEWAY", default="simulated")
 CARRIER = env.str("CARRIER", default="simulated")
 STRIPE_API_KEY = env.str("STRIPE_API_KEY", default="")
-STRIPE_WEBHOOK_SECRET = env.list("STRIPE_WEBHOOK_SECRET", default=[])
+STRIPE_WEBHOOK_SECRET = [each.strip() for each in env.list("STRIPE_WEBHOOK_SECRET", default=[]) if each.strip()]
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 SIMULATED_LATENCY = env.float("SIMULATED_LATENCY", default=0.0)
+SIMULATED_CARRIER_TIMEOUTS = env.float("SIMULATED_CARRIER_TIMEOUTS", default=0.0)
 SIMULATED_WEBHOOK_SECRET = "whsec_" + b64encode(sha256(f"webhooks {SECRET_KEY}".encode()).digest()).decode()
 if PAYMENT_GATEWAY not in ("simulated", "stripe"):
     raise ImproperlyConfigured(f"PAYMENT_GATEWAY is {PAYMENT_GATEWAY!r}; it has to be simulated or stripe.")

@@ -57,6 +57,10 @@ class InvalidSignature(Exception):
     """What was told isn't signed by who it's said to be of, or is too old."""
 
 
+class NeedsAPerson(Exception):
+    """What was told is understood, and nothing that we could do by ourselves comes of it. It's not tried again."""
+
+
 class Claim(NamedTuple):
     """One attempt to understand what was told."""
 
@@ -119,8 +123,14 @@ def work() -> bool:
 def retry(ids: Iterable[int]) -> int:
     """Let entries be tried again that were given up. Returns how many."""
     return InboxEntry.objects.filter(pk__in=list(ids), state=State.DEAD).update(
-        state=State.WAITING, attempts=0, due_at=Now()
+        state=State.WAITING, attempts=0, due_at=Now(), alert_attempts=0, alert_begun_at=None, alerted_at=None
     )
+
+
+def skip(ids: Iterable[int]) -> int:
+    """Settle entries that were given up, once a person has seen to them. Told again, they aren't heard again. Returns
+    how many."""
+    return InboxEntry.objects.filter(pk__in=list(ids), state=State.DEAD).update(state=State.SKIPPED, body=b"")
 
 
 def purge() -> None:
@@ -137,7 +147,7 @@ def _carry_out(claim: Claim) -> None:
 
 def _fail(claim: Claim, error: Exception) -> None:
     """It's tried again later; what came too early may fit by then. After the last attempt it waits for a person."""
-    last = claim.attempt >= settings.EVENTING["ATTEMPTS"]
+    last = claim.attempt >= settings.EVENTING["ATTEMPTS"] or isinstance(error, NeedsAPerson)
     level = logging.ERROR if last else logging.WARNING
     logger.log(level, "Inbox entry %s of %s, attempt %s: %r", claim.id, claim.source, claim.attempt, error)
     InboxEntry.objects.filter(pk=claim.id).update(

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import inbox
+
+LONGEST_ID = 255
 
 
 class SignatureRefused(APIException):
@@ -51,4 +53,6 @@ class WebhookFrom(APIView):
             event_id = verify(request.body, request.headers)
         except inbox.InvalidSignature as error:
             raise SignatureRefused(str(error)) from error
+        if not (event_id.isprintable() and 0 < len(event_id) <= LONGEST_ID):
+            raise ValidationError(f"The id of what is told has to be 1 to {LONGEST_ID} printable characters.")
         return Response({"new": inbox.keep(self.source, name, event_id, request.body)})

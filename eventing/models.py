@@ -603,29 +603,33 @@ class InboxEntry(models.Model):
         WAITING = "waiting"
         DONE = "done"
         DEAD = "dead"
+        SKIPPED = "skipped"
 
     source = models.TextField(help_text="The context that hears of it.")
     provider = models.TextField()
     event_id = models.TextField(help_text="The provider's own.")
-    body = models.BinaryField(help_text="As it came; empty once it's understood.")
+    body = models.BinaryField(help_text="As it came; empty once it's understood or skipped.")
     state = models.TextField(choices=State)
     attempts = models.IntegerField()
     error = models.TextField(blank=True)
     received_at = models.DateTimeField()
     due_at = models.DateTimeField()
+    alert_attempts = models.IntegerField(default=0, db_default=0, help_text="How often it was tried to tell somebody.")
+    alert_begun_at = models.DateTimeField(null=True, help_text="When the last attempt to tell somebody was made.")
+    alerted_at = models.DateTimeField(null=True, help_text="When somebody was told that it's dead.")
 
     class Meta:
         db_table = "eventing_inbox"
         verbose_name = "inbox entry"
         verbose_name_plural = "inbox"
         ordering = ["-id"]
-        permissions = [("retry_inboxentry", "Can have inbox entries tried again")]
         constraints = [
             models.UniqueConstraint(fields=["source", "provider", "event_id"], name="eventing_inbox_once"),
         ]
         indexes = [
             models.Index(fields=["due_at"], condition=models.Q(state="waiting"), name="eventing_inbox_due"),
             models.Index(fields=["received_at"], condition=models.Q(state="done"), name="eventing_inbox_old"),
+            models.Index(fields=["source", "provider"], condition=models.Q(state="dead"), name="eventing_inbox_dead"),
         ]
 
     def __str__(self) -> str:

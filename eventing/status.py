@@ -25,6 +25,13 @@ class OutboxStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
 
 
+class InboxStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What others told: how much isn't understood yet, and how much was given up and waits for a person."""
+
+    waiting: int
+    dead: int
+
+
 class SubscriptionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription: lag in log positions and in seconds, which is the age of the first event that it hasn't seen;
     events a second in its last batch, and what waits apart."""
@@ -48,6 +55,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     head: int
     outbox: OutboxStatus
+    inbox: InboxStatus
     subscriptions: list[SubscriptionStatus]
 
     @property
@@ -100,6 +108,12 @@ WHERE checkpoint.subscription = ANY(%(subscriptions)s)
 ORDER BY log.published_at, positions DESC LIMIT 1
 """
 
+# Each by its own partial index: most entries are done.
+INBOX = """
+SELECT (SELECT count(*) FROM eventing_inbox WHERE state = 'waiting'),
+    (SELECT count(*) FROM eventing_inbox WHERE state = 'dead')
+"""
+
 
 def summary() -> Summary:
     """How things are now, in short."""
@@ -120,7 +134,7 @@ def summary() -> Summary:
 def status() -> Status:
     """How things are now."""
     head = checkpoints.head()
-    return Status(head=head, outbox=_outbox(), subscriptions=_subscriptions(head))
+    return Status(head=head, outbox=_outbox(), inbox=_inbox(), subscriptions=_subscriptions(head))
 
 
 def _outbox() -> OutboxStatus:
@@ -132,6 +146,11 @@ def _outbox() -> OutboxStatus:
         retries=failure.retries if failure else 0,
         last_error=failure.error if failure else "",
     )
+
+
+def _inbox() -> InboxStatus:
+    ((waiting, dead),) = run(INBOX)
+    return InboxStatus(waiting=waiting, dead=dead)
 
 
 def _subscriptions(head: int) -> list[SubscriptionStatus]:

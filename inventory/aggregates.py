@@ -39,7 +39,8 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
     list_price: Money | None = None
     on_hand = 0
     reserved = 0
-    references: frozenset[str] = frozenset()
+    references: frozenset[str] = frozenset()  # of deliveries
+    adjustments: frozenset[str] = frozenset()  # their references: a delivery is counted, and both may have its name
 
     @property
     def available(self) -> int:
@@ -82,7 +83,7 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
             raise Rejected(f"SKU {self.id!r} isn't listed, so there's nothing to adjust.")
         check_text("The reason", reason, LONGEST_REASON, blank=False)
         check_text("The reference", reference, LONGEST_TEXT)
-        if reference and reference in self.references:
+        if reference and reference in self.adjustments:
             return  # asked twice, answered once
         if change == 0:
             raise Rejected("An adjustment adds units or takes some away: it isn't 0.")
@@ -115,7 +116,7 @@ class StockItem(Aggregate[StockEvent, str], category="stock", snapshot_every=100
                 self.references |= {event.reference} - {""}
             case StockAdjusted():
                 self.on_hand += event.change
-                self.references |= {event.reference} - {""}
+                self.adjustments |= {event.reference} - {""}
             case StockReserved():
                 self.reserved += event.quantity
             case StockReleased():

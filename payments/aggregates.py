@@ -31,10 +31,12 @@ class Status(Enum):
 
 
 class Refund(NamedTuple):
-    """Money on its way back; the gateway's name for it once it's there, empty when nobody had to be asked."""
+    """Money on its way back; the gateway's name for it once it's there, empty when nobody had to be asked; and whether
+    somebody gives it of their own accord, which isn't for goods that came back."""
 
     amount: Money
     reference: str | None = None
+    of_own_accord: bool = False
 
 
 class Payment(Aggregate[PaymentEvent], category="payment"):
@@ -72,13 +74,13 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             self.record(PaymentRequested(payment_id=self.id, order_id=order_id, amount=amount, method=method))
 
     def settle(self, outcome: Charged | Declined) -> None:
-        """Told the same outcome twice, the payment is settled once. A gateway may word it as it likes."""
+        """Told the same outcome twice, the payment is settled once. Declined is declined, however it's worded."""
         if isinstance(outcome, Declined):
             outcome = _declined(outcome.code, outcome.message)
         if self.status is Status.NEW:
             raise Rejected(f"Payment {self.id} was never requested.")
         if self.outcome is not None:
-            if self.outcome != outcome:
+            if self.outcome != outcome and not (isinstance(self.outcome, Declined) and isinstance(outcome, Declined)):
                 raise Rejected(f"Payment {self.id} was settled as {self.outcome}, and can't be {outcome} as well.")
             return
         match outcome:
@@ -119,6 +121,9 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
                 raise Rejected(
                     f"Refund {refund_id} is of {refund.amount}, not of {amount}: give the new one its own id."
                 )
+            if refund.of_own_accord != bool(reason):  # the id of a return, say, that somebody gave a refund too
+                purpose = "given of somebody's own accord" if refund.of_own_accord else "for goods that came back"
+                raise Rejected(f"Refund {refund_id} is {purpose}, and this one isn't: give it an id of its own.")
             return
         if amount.minor <= 0:
             raise Rejected(f"A refund is more than 0, not {amount}.")
@@ -169,9 +174,11 @@ class Payment(Aggregate[PaymentEvent], category="payment"):
             case PaymentFailed():
                 self.status, self.outcome = Status.FAILED, _declined(event.code, event.message)
             case RefundRequested():
-                self._give_back(event.refund_id, Refund(event.amount))
+                self._give_back(event.refund_id, Refund(event.amount, of_own_accord=event.reason != ""))
             case PaymentRefunded():
-                self._give_back(event.refund_id, Refund(event.amount, event.reference))
+                asked = self.refunds.get(event.refund_id)  # none where nobody had to be asked
+                own_accord = asked is not None and asked.of_own_accord
+                self._give_back(event.refund_id, Refund(event.amount, event.reference, own_accord))
 
     def _give_back(self, refund_id: UUID | None, refund: Refund) -> None:
         """A payment of which something remains is still completed."""

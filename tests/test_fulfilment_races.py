@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from unittest.mock import patch
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import msgspec
 import pytest
@@ -26,13 +27,13 @@ import shipping.effects
 from eventing import store
 from eventing.contact import Contact
 from eventing.domain import Aggregate, Command, CommandRejected, Event, GivenUp, Rejected, Resumed, Saga, TimedOut
-from eventing.effects import EffectSubscription
+from eventing.effects import Delivery, EffectSubscription
 from eventing.handlers import handler_of
 from eventing.money import Money
 from eventing.policies import PolicySubscription
-from eventing.records import Stream
+from eventing.records import Record, Stream
 from eventing.sagas import SagaSubscription
-from eventing.subscriptions import subscriptions
+from eventing.subscriptions import accepts, subscriptions
 from inventory.aggregates import Reservation, StockItem
 from inventory.aggregates import Status as ReservationStatus
 from inventory.commands import ListStockItem, ReceiveStock
@@ -56,6 +57,7 @@ A = TypeVar("A", bound=Aggregate[Any, Any])
 Move = Callable[[], None]
 
 MOST_SILENCES = 3
+NOW = datetime.now(UTC)
 CANCEL = CancelOrder(order_id=ORDER, reason="Changed my mind")
 DISPATCH = DispatchShipment(shipment_id=SHIPMENT_ID)
 DELIVER = DeliverShipment(shipment_id=SHIPMENT_ID)
@@ -81,14 +83,14 @@ class Outside:
         self.booked: dict[str, str] = {}
         self.voided: set[str] = set()
 
-    def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
+    def charge(self, amount: Money, method: str, *, idempotency_key: str, requested_at: datetime) -> Charged | Declined:
         self._maybe_silent()
         if not self.declines:
             assert self.charged.setdefault(idempotency_key, amount) == amount
         self._maybe_silent()
         return REFUSAL if self.declines else Charged(reference=idempotency_key)
 
-    def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
+    def refund(self, charge: str, amount: Money, *, idempotency_key: str, requested_at: datetime) -> str:
         self._maybe_silent()
         refund = Refund(charge, amount.minor)
         assert self.refunded.setdefault(idempotency_key, refund) == refund
@@ -131,7 +133,9 @@ class Job:
         self.is_given_up = False
 
     def perform(self) -> Command | None:
-        outcome: Command | None = self.effect.function(self.event)
+        record = Record(uuid4(), Stream("", ""), 1, self.event, NOW, NOW, ORDER, None, "", "")
+        more = {"delivery": Delivery(1, "", record)} if accepts(self.effect.function, "delivery") else {}
+        outcome: Command | None = self.effect.function(self.event, **more)
         return outcome
 
     def retry(self) -> None:

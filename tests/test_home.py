@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from config.dashboard.home import Tile, orders_a_minute, orders_today
 from eventing.handlers import dispatch
-from eventing.models import Checkpoint, Delivery, SagaInstance
+from eventing.models import Checkpoint, Delivery, InboxEntry, SagaInstance
 from eventing.relay import relay_all
 from eventing.testing import settle
 from inventory.commands import ListStockItem, ReceiveStock
@@ -104,12 +104,16 @@ def test_what_waits_for_a_person_is_told(viewer: Client) -> None:
     late = timezone.now() - timedelta(minutes=1)
     SagaInstance.objects.create(saga="S", key=uuid4(), state="PAYMENT_PENDING", memory={}, deadline_at=late)
     SagaInstance.objects.create(saga="S", key=uuid4(), state="FAILED", memory={}, ended_at=late, failed=True)
+    told = {"source": "payments", "provider": "stripe", "body": b"", "attempts": 8, "received_at": late, "due_at": late}
+    InboxEntry.objects.create(**told, event_id="evt_1", state="dead")
+    InboxEntry.objects.create(**told, event_id="evt_2", state="skipped")
 
     now = tiles(viewer)
     assert (now["Dead letters"].figure, now["Dead letters"].look) == ("1", "bad")
     assert now["Dead letters"].says.startswith("1 sequence blocked, 1 event behind")
     assert now["Sagas past their deadline"].figure == "1"
     assert now["Sagas past their deadline"].says.startswith("1 failed")
+    assert (now["Dead inbox entries"].figure, now["Dead inbox entries"].look) == ("1", "bad")
 
 
 def test_a_refresh_brings_the_figures_alone(viewer: Client) -> None:

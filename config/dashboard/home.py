@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from eventing.operations.page import Page
 from eventing.statements import run
-from eventing.status import Status, SubscriptionStatus, status
+from eventing.status import InboxStatus, Status, SubscriptionStatus, status
 from orders.models import OrderSummary
 from orders.models import Status as OrderStatus
 
@@ -101,6 +101,7 @@ class Home(Page):
             _subscriptions(now.subscriptions),
             _letters(now.subscriptions),
             _sagas(),
+            _inbox(now.inbox),
         ]
         charts = [
             Chart("pace", f"Orders a minute, last {MINUTES} minutes", ("Minute", "Orders"), minutes),
@@ -213,6 +214,17 @@ def _sagas() -> Tile:
         "bad" if failed else "waiting" if late else "good",
         "Sagas that should have ended by now and haven't; and those that couldn't undo what was done.",
         _address("operations:sagas", "admin:eventing_sagainstance_changelist"),
+    )
+
+
+def _inbox(inbox: InboxStatus) -> Tile:
+    return Tile(
+        "Dead inbox entries",
+        f"{inbox.dead:,}",
+        f"{inbox.waiting:,} under way",
+        "bad" if inbox.dead else "good",
+        "What gateways and carriers told that was given up and waits for a person: see `manage.py inbox list`.",
+        _address("admin:eventing_inboxentry_changelist"),
     )
 
 

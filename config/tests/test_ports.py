@@ -13,9 +13,9 @@ from config.stack import ROOT
 WHICH = "from payments.gateway import gateway; print(gateway().name)"
 
 
-def shell(**settings: str) -> subprocess.CompletedProcess[str]:
+def shell(which: str = WHICH, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "manage.py", "shell", "--no-imports", "-c", WHICH],
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", which],
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **settings},
         capture_output=True,
@@ -32,6 +32,11 @@ def test_the_gateway_is_chosen_by_a_setting() -> None:
     }
     assert shell().stdout == "simulated\n"
     assert shell(**stripe).stdout == "stripe\n"
+
+
+def test_secrets_may_have_blanks_around_them() -> None:
+    which = "from django.conf import settings; print(settings.STRIPE_WEBHOOK_SECRET)"
+    assert shell(which, STRIPE_WEBHOOK_SECRET=" whsec_a , whsec_b,").stdout == "['whsec_a', 'whsec_b']\n"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Somebody is told of letters that need a person: once a group."""
+"""Somebody is told of what needs a person: of letters once a group, of inbox entries once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from django.core import mail
 from django.utils import timezone
 from pytest_django import Settings
 
-from eventing import alerts
-from eventing.alerts import Alert, letters_need_a_person
-from eventing.models import Delivery, LetterGroup
+from eventing import alerts, inbox
+from eventing.alerts import Alert, InboxAlert, inbox_needs_a_person, letters_need_a_person
+from eventing.models import Delivery, InboxEntry, LetterGroup
 from eventing.tests.conftest import InThreads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,6 +46,20 @@ def letter(signature: str = "a", *, state: str = "dead", failing_for: timedelta 
         error="ValueError: No.",
         signature=signature,
         failing_since=timezone.now() - failing_for,
+    )
+
+
+def entry(*, source: str = "payments", state: str = "dead", error: str = "Rejected: No.") -> InboxEntry:
+    return InboxEntry.objects.create(
+        source=source,
+        provider="stripe",
+        event_id=str(uuid4()),
+        body=b"{}",
+        state=state,
+        attempts=8,
+        error=error,
+        received_at=timezone.now(),
+        due_at=timezone.now(),
     )
 
 
@@ -163,3 +177,69 @@ def test_a_receiver_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) 
     assert alerts.tell() == 1
     letters_need_a_person.disconnect(fail)
     assert "I'm not listening." in caplog.text
+
+
+@pytest.fixture
+def heard_of_inbox() -> Iterator[list[InboxAlert]]:
+    """What a receiver of the inbox's signal has heard."""
+    told: list[InboxAlert] = []
+
+    def hear(sender: Any, alert: InboxAlert, **_: Any) -> None:
+        told.append(alert)
+
+    inbox_needs_a_person.connect(hear)
+    yield told
+    inbox_needs_a_person.disconnect(hear)
+
+
+def test_somebody_is_told_of_dead_inbox_entries_once(
+    settings: Settings,
+    webhook: list[dict[str, Any]],
+    heard_of_inbox: list[InboxAlert],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.ADMINS = [("boss", "boss@example.com")]
+    entry(state="waiting")
+    entry(state="done")
+    entry(state="skipped")
+    assert not alerts.are_due()
+    first, second = entry(error="NeedsAPerson: A refund failed."), entry()
+    entry(source="shipping")
+    assert alerts.are_due()
+    assert alerts.tell() == 2
+    assert not alerts.are_due()
+    assert heard_of_inbox[0].entries == (first.pk, second.pk)
+    sentence = "The inbox of payments has 2 dead entries from stripe: NeedsAPerson: A refund failed."
+    assert f"{sentence} See inbox list." in caplog.text
+    assert [said["type"] for said in webhook] == ["inbox_needs_a_person"] * 2
+    assert (webhook[0]["text"], webhook[0]["inbox"]["entries"]) == (sentence, [first.pk, second.pk])
+    assert "the inbox of payments needs a person" in mail.outbox[0].subject
+
+
+def test_an_inbox_entry_that_dies_again_is_told_of_again(heard_of_inbox: list[InboxAlert]) -> None:
+    dead = entry()
+    alerts.tell()
+    inbox.retry([dead.pk])
+    assert not alerts.are_due()
+    InboxEntry.objects.update(state="dead")
+    assert alerts.tell() == 1
+    assert len(heard_of_inbox) == 2
+
+
+def test_of_inbox_entries_too_who_cant_be_reached_is_told_later(
+    webhook: list[dict[str, Any]], heard_of_inbox: list[InboxAlert]
+) -> None:
+    webhook.append({})  # down
+    entry()
+    assert alerts.tell() == 0
+    assert not alerts.are_due()  # not at once
+    InboxEntry.objects.update(alert_begun_at=timezone.now() - timedelta(hours=1))
+    webhook.append({"type": "up again"})
+    assert alerts.tell() == 1
+    assert len(heard_of_inbox) == 1
+
+
+def test_several_workers_tell_of_an_inbox_entry_once(in_threads: InThreads, heard_of_inbox: list[InboxAlert]) -> None:
+    dead = [entry(source=source).pk for source in "abcde"]
+    in_threads(alerts.tell, alerts.tell, alerts.tell)
+    assert sorted(number for alert in heard_of_inbox for number in alert.entries) == dead

@@ -71,6 +71,7 @@ def test_the_status_is_shown_for_a_person(
     call_command("eventing_status")
     shown = capsys.readouterr().out
     assert "Log: 4 events. Outbox: 0, oldest 0.0 s." in shown
+    assert "Inbox: 0 waiting, 0 dead." in shown
     assert "eventing.Balances" in shown
 
 

@@ -87,6 +87,17 @@ def test_a_delivery_with_a_name_is_received_once() -> None:
     assert item.on_hand == 41
 
 
+def test_a_count_of_a_delivery_may_have_its_name() -> None:
+    item = stock(hearts=1, lanterns=1)[HEART]
+    item.receive(10, "note 1")
+    for _ in range(2):
+        item.adjust(-3, "3 of these were broken", "note 1")
+    item.receive(10, "note 1")
+    item.adjust(2, "Found", "count 1")
+    item.receive(5, "count 1")
+    assert item.on_hand == 1 + 10 - 3 + 2 + 5
+
+
 def test_all_lines_are_reserved_and_those_of_one_article_are_added_up() -> None:
     items = stock(hearts=12, lanterns=5)
     reservation = Reservation(ORDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Protocol
 
@@ -25,16 +26,17 @@ class GatewayRefused(Exception):
 
 
 class Gateway(Protocol):
-    """Asked again with the same key, it gives the same answer and does nothing more. What it tells of its own accord
+    """Asked again with the same key, it gives the same answer and does nothing more. ``requested_at`` is when that was
+    first wanted: who forgets keys some day looks for what they did for an old request. What it tells of its own accord
     may come late, twice, and in any order."""
 
     name: str
 
-    def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
-        """Take the money. Raises OutcomeUnknown, GatewayDown, or GatewayRefused for a key that was used for something
-        else."""
+    def charge(self, amount: Money, method: str, *, idempotency_key: str, requested_at: datetime) -> Charged | Declined:
+        """Take the money; what the gateway won't take is declined. Raises OutcomeUnknown, GatewayDown, or
+        GatewayRefused for a key that was used for something else."""
 
-    def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
+    def refund(self, charge: str, amount: Money, *, idempotency_key: str, requested_at: datetime) -> str:
         """Give a charge back, all of it or a part, and return the refund's reference. Raises OutcomeUnknown,
         GatewayDown, or GatewayRefused for a charge that there isn't, or of which less is left, or a key that was used
         for something else."""
@@ -44,7 +46,8 @@ class Gateway(Protocol):
         own, or is older than five minutes."""
 
     def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
-        """What it tells, once that was verified; None for what is of no interest here."""
+        """What it tells, once that was verified; None for what is of no interest here. Raises `inbox.NeedsAPerson` for
+        a refund that fails after all."""
 
 
 @cache

@@ -12,6 +12,10 @@ Its test tokens are named as Stripe's are (https://docs.stripe.com/testing):
 | ``tok_webhook`` | charged, and told of by a webhook too, late |
 | ``tok_webhook_twice`` | the same, and the webhook comes twice |
 | ``tok_webhook_only`` | charged, but no answer arrives before the webhook does |
+| ``tok_refund_timeout`` | charged; refunds of it are given, but the first answer never arrives |
+| ``tok_refund_webhook`` | charged; refunds of it are told of by a webhook too, late |
+| ``tok_refund_webhook_twice`` | the same, and the webhook comes twice |
+| ``tok_refund_webhook_only`` | charged; refunds of it are given, but no answer arrives before the webhook does |
 | anything else | declined as invalid |
 
 `manage.py simulated_gateway down` makes it fail for everybody, until it's `up` again. `SIMULATED_LATENCY` is how many
@@ -25,7 +29,6 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -35,7 +38,7 @@ from standardwebhooks import Webhook
 from eventing import inbox
 from eventing.money import Money
 from eventing.statements import run
-from payments.commands import Charged, Declined, RecordPayment
+from payments.commands import Charged, Declined, RecordPayment, RecordRefund, payment_and_refund
 from payments.gateway import GatewayDown, GatewayRefused, OutcomeUnknown
 from payments.models import GatewayNotice
 
@@ -54,7 +57,17 @@ DECLINES = {
 }
 INVALID = Declined(code="invalid_payment_method", message="This payment method isn't valid.")
 TOLD = {"tok_webhook": 1, "tok_webhook_twice": 2, "tok_webhook_only": 1}  # how often by a webhook
-CHARGES = {"tok_visa", "tok_mastercard", "tok_delay", "tok_timeout", "tok_timeout_lost", *TOLD}
+REFUNDS_TOLD = {f"tok_refund_{name.removeprefix('tok_')}": times for name, times in TOLD.items()}
+CHARGES = {
+    "tok_visa",
+    "tok_mastercard",
+    "tok_delay",
+    "tok_timeout",
+    "tok_timeout_lost",
+    "tok_refund_timeout",
+    *TOLD,
+    *REFUNDS_TOLD,
+}
 WEBHOOK_AFTER = timedelta(seconds=1)
 
 # One statement finds the answer that was given to this key, or gives and keeps one; two at once wait for each other.
@@ -92,7 +105,7 @@ WHERE kind = 'charge' AND outcome = 'succeeded' AND reference = %(charge)s
     )
 ON CONFLICT (key) DO UPDATE SET asks = entry.asks + 1
 WHERE (entry.charge, entry.amount_minor) = (%(charge)s, %(minor)s)
-RETURNING reference
+RETURNING reference, method, asks
 """
 
 
@@ -112,8 +125,8 @@ class SimulatedGateway:
 
     name = "simulated"
 
-    def charge(self, amount: Money, method: str, *, idempotency_key: str) -> Charged | Declined:
-        """As the token says: see the table above."""
+    def charge(self, amount: Money, method: str, *, idempotency_key: str, requested_at: datetime) -> Charged | Declined:
+        """As the token says: see the table above. It never forgets a key, however old a request is."""
         declined = None if method in CHARGES else DECLINES.get(method, INVALID)
         charged = Charged(reference=f"ch_{idempotency_key}")
         then = "declined" if declined else "succeeded"
@@ -133,19 +146,23 @@ class SimulatedGateway:
                 },
             )
             if rows and rows[0][1] == 1 and method in TOLD:
-                _tell_later(idempotency_key, charged.reference, times=TOLD[method])
+                _tell_later("charge.succeeded", idempotency_key, charged.reference, times=TOLD[method])
         if not rows:
             _check_order()
             raise GatewayRefused(f"The key {idempotency_key} was used for another request: each needs its own.")
         ((outcome, asks),) = rows
-        if outcome == "lost" or (method == "tok_timeout" and asks == 1) or _is_untold(method, idempotency_key):
+        if (
+            outcome == "lost"
+            or (method == "tok_timeout" and asks == 1)
+            or (method == "tok_webhook_only" and _is_untold(idempotency_key))
+        ):
             raise OutcomeUnknown(f"The gateway didn't answer to the charge {idempotency_key} in time.")
         if method == "tok_delay":
             time.sleep(DELAY_SECONDS)
         return declined or charged
 
-    def refund(self, charge: str, amount: Money, *, idempotency_key: str) -> str:
-        """Always succeeds for a charge of which that much is left."""
+    def refund(self, charge: str, amount: Money, *, idempotency_key: str, requested_at: datetime) -> str:
+        """Always succeeds for a charge of which that much is left. Of the answer, the charge's token decides."""
         asked = {
             "key": idempotency_key,
             "minor": amount.minor,
@@ -158,25 +175,39 @@ class SimulatedGateway:
         with transaction.atomic():
             run(QUEUE_FOR_CHARGE, {"charge": charge})
             rows = run(REFUND, asked)
+            for reference, method, asks in rows:
+                if asks == 1 and method in REFUNDS_TOLD:
+                    _tell_later("refund.succeeded", idempotency_key, reference, times=REFUNDS_TOLD[method])
         if not rows:
             raise GatewayRefused(
                 f"There's no charge {charge!r} of which {amount} is left that the key {idempotency_key} can give back."
             )
-        reference: str = rows[0][0]
-        return reference
+        ((reference, method, asks),) = rows
+        if (method == "tok_refund_timeout" and asks == 1) or (
+            method == "tok_refund_webhook_only" and _is_untold(idempotency_key)
+        ):
+            raise OutcomeUnknown(f"The gateway didn't answer to the refund {idempotency_key} in time.")
+        return str(reference)
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str:
         """By Standard Webhooks."""
         return inbox.verified(body, headers, settings.SIMULATED_WEBHOOK_SECRET)
 
-    def read(self, body: bytes) -> RecordPayment | None:
-        """Charges are told of, and nothing else."""
+    def read(self, body: bytes) -> RecordPayment | RecordRefund | None:
+        """Charges and refunds are told of, and nothing else."""
         told = json.loads(body)
-        return RecordPayment(payment_id=UUID(told["key"]), outcome=Charged(reference=told["reference"]))
+        payment_id, refund_id = payment_and_refund(told["key"])
+        match told["type"]:
+            case "charge.succeeded":
+                return RecordPayment(payment_id=payment_id, outcome=Charged(reference=told["reference"]))
+            case "refund.succeeded":
+                return RecordRefund(payment_id=payment_id, refund_id=refund_id, reference=told["reference"])
+            case _:
+                return None
 
 
 def send_webhooks() -> int:
-    """Tell of charges whose time has come, in the same way as over HTTP. Returns how often something was told."""
+    """Tell of what is due, in the same way as over HTTP. Returns how often something was told."""
     rows = run(DUE, {"pause": WEBHOOK_AFTER})
     for id, body in rows:
         event_id, now = f"evt_{id}", datetime.now(UTC)
@@ -190,13 +221,13 @@ def send_webhooks() -> int:
     return len(rows)
 
 
-def _tell_later(key: str, reference: str, *, times: int) -> None:
-    body = json.dumps({"type": "charge.succeeded", "key": key, "reference": reference}).encode()
+def _tell_later(kind: str, key: str, reference: str, *, times: int) -> None:
+    body = json.dumps({"type": kind, "key": key, "reference": reference}).encode()
     GatewayNotice.objects.create(key=key, body=body, times=times, due_at=timezone.now() + WEBHOOK_AFTER)
 
 
-def _is_untold(method: str, key: str) -> bool:
-    return method == "tok_webhook_only" and GatewayNotice.objects.filter(key=key, sent=0).exists()
+def _is_untold(key: str) -> bool:
+    return GatewayNotice.objects.filter(key=key, sent=0).exists()
 
 
 def _check_order() -> None:

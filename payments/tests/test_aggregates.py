@@ -59,6 +59,13 @@ def test_a_second_outcome_that_contradicts_the_first_is_refused() -> None:
         payment_after(REQUESTED, DECLINED).settle(CHARGED)
 
 
+def test_declined_is_declined_however_it_is_worded() -> None:
+    payment = payment_after(REQUESTED, DECLINED)
+    payment.settle(Declined(code="declined", message="The payment was declined."))
+    assert payment.outcome == REFUSAL
+    assert not payment.recorded
+
+
 def test_an_outcome_repeated_after_the_refund_changes_nothing() -> None:
     payment = payment_after(REQUESTED, PAID, REFUNDING, REFUNDED)
     payment.settle(CHARGED)
@@ -144,6 +151,18 @@ def test_a_refund_of_everything_is_of_what_the_parts_have_left() -> None:
 def test_one_refund_is_not_asked_for_two_amounts() -> None:
     with pytest.raises(Rejected, match=r"is of 2\.55 GBP, not of 5\.10 GBP"):
         paid((PART, "2.55"), (PART, "5.10"))
+
+
+@pytest.mark.parametrize(("first", "then"), [("It came late", ""), ("", "It came late")])
+def test_a_refund_for_goods_and_one_of_somebodys_own_accord_are_two(first: str, then: str) -> None:
+    payment = paid()
+    payment.refund_part(PART, pounds("2.55"), first)
+    payment.record_refund("re_1", PART)
+    payment.refund_part(PART, pounds("2.55"), first and "In other words")
+    with pytest.raises(Rejected, match="give it an id of its own"):
+        payment.refund_part(PART, pounds("2.55"), then)
+    payment.refund_part(OTHER_PART, pounds("2.55"), then)
+    assert payment.remaining == pounds("32.28")
 
 
 @pytest.mark.parametrize(

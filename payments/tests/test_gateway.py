@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from threading import Barrier
 from typing import TypeVar
 
@@ -19,15 +20,16 @@ from tests.builders import TOTAL, pounds
 pytestmark = pytest.mark.django_db
 T = TypeVar("T")
 
+NOW = datetime.now(UTC)
 CHARGED = Charged(reference="ch_key")
 
 
 def charge(method: str = "tok_visa", *, key: str = "key") -> Charged | Declined:
-    return SimulatedGateway().charge(TOTAL, method, idempotency_key=key)
+    return SimulatedGateway().charge(TOTAL, method, idempotency_key=key, requested_at=NOW)
 
 
 def refund(amount: Money = TOTAL, *, key: str = "back") -> str:
-    return SimulatedGateway().refund("ch_key", amount, idempotency_key=key)
+    return SimulatedGateway().refund("ch_key", amount, idempotency_key=key, requested_at=NOW)
 
 
 def at_once(function: Callable[[], T], times: int) -> list[T]:
@@ -76,7 +78,7 @@ def test_the_same_key_again_gets_the_same_answer_and_takes_nothing_more() -> Non
 def test_a_key_is_good_for_one_request() -> None:
     charge()
     with pytest.raises(GatewayRefused, match="was used for another request"):
-        SimulatedGateway().charge(pounds("1"), "tok_visa", idempotency_key="key")
+        SimulatedGateway().charge(pounds("1"), "tok_visa", idempotency_key="key", requested_at=NOW)
     with pytest.raises(GatewayRefused, match="was used for another request"):
         charge("tok_delay")
     assert GatewayEntry.objects.get().amount_minor == 3738

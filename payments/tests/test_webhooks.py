@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from eventing import inbox
+from eventing import audit, inbox
 from eventing.handlers import dispatch
 from eventing.models import Delivery, InboxEntry, StoredEvent
+from eventing.status import InboxStatus, status
 from eventing.testing import settle
-from payments.commands import ProcessPayment
+from payments.commands import ProcessPayment, RefundPayment
 from payments.gateway import OutcomeUnknown
 from payments.gateway.simulated import send_webhooks
-from payments.models import GatewayNotice, PaymentSummary
+from payments.models import GatewayEntry, GatewayNotice, PaymentSummary
 from tests.builders import ORDER, PAYMENT, pounds
 from tests.clients import ApiClient
 
@@ -93,17 +95,51 @@ def test_an_effect_asks_no_more_once_a_webhook_has_told(monkeypatch: pytest.Monk
     assert not Delivery.objects.filter(state__in=Delivery.OPEN).exists()
 
 
-def settle_until_the_gateway_was_asked() -> None:
+def give_back(method: str) -> None:
+    pay(method)
+    dispatch(RefundPayment(payment_id=PAYMENT))
+
+
+def refunded() -> int:
+    return StoredEvent.objects.filter(type="payments.payment_refunded").count()
+
+
+@pytest.mark.parametrize(("method", "times"), [("tok_refund_webhook", 1), ("tok_refund_webhook_twice", 2)])
+def test_a_refund_too_is_told_of_late_and_twice_and_made_once(method: str, times: int) -> None:
+    give_back(method)
+    settle()
+    assert [told_by_now() for _ in range(times + 1)] == [1] * times + [0]
+    settle()
+    assert (refunded(), InboxEntry.objects.get().state) == (1, "done")
+    assert GatewayEntry.objects.filter(kind="refund").count() == 1
+
+
+def test_a_refund_without_an_answer_is_asked_for_again() -> None:
+    give_back("tok_refund_timeout")
+    settle()
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (1, 2)
+
+
+def test_where_no_answer_to_a_refund_arrives_the_webhook_tells_of_it() -> None:
+    give_back("tok_refund_webhook_only")
+    settle_until_the_gateway_was_asked("payments.refund")
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (0, 1)
+    told_by_now()
+    settle()
+    assert (refunded(), GatewayEntry.objects.get(kind="refund").asks) == (1, 1)
+
+
+def settle_until_the_gateway_was_asked(effect: str = "payments.charge") -> None:
     from eventing.advance import advance
     from eventing.effects import EffectSubscription, perform_due
     from eventing.relay import relay_all
     from eventing.subscriptions import subscription_named
 
-    charge = subscription_named("payments.charge")
-    assert isinstance(charge, EffectSubscription)
+    asking = subscription_named(effect)
+    assert isinstance(asking, EffectSubscription)
     sum(relay_all())
-    advance(charge, 0)
-    perform_due(charge, budget=0)
+    advance(asking, 0)
+    perform_due(asking, budget=0)
 
 
 def test_a_webhook_is_kept_and_answered_before_it_is_understood() -> None:
@@ -158,6 +194,29 @@ def test_what_contradicts_what_is_known_waits_for_a_person(capsys: pytest.Captur
     assert InboxEntry.objects.get().state == "waiting"
     with pytest.raises(CommandError, match="None of these"):
         call_command("inbox", "retry", str(entry.pk))
+
+
+def test_what_a_person_has_seen_to_is_skipped_for_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    pay("tok_visa")
+    post({**TOLD, "reference": "ch_else"})
+    InboxEntry.objects.update(attempts=settings.EVENTING["ATTEMPTS"] - 1)
+    assert inbox.work()
+    entry = InboxEntry.objects.get()
+    assert status().inbox == InboxStatus(waiting=0, dead=1)
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("inbox", "skip", str(entry.pk), reason=" ")
+    call_command("inbox", "skip", str(entry.pk), reason="Paid back by hand.")
+    entry.refresh_from_db()
+    assert (entry.state, bytes(entry.body)) == ("skipped", b"")
+    assert status().inbox == InboxStatus(waiting=0, dead=0)
+    noted = audit.told(LogEntry.objects.get(object_id=str(entry.pk)))
+    assert (noted["act"], noted["reason"]) == ("skipped", "Paid back by hand.")
+    capsys.readouterr()
+    call_command("inbox", "list")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(CommandError, match="None of these"):
+        call_command("inbox", "skip", str(entry.pk), reason="Again.")
+    assert post({**TOLD, "reference": "ch_else"}).json() == {"new": False}
 
 
 def test_one_that_kills_its_worker_each_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

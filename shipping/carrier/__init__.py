@@ -10,6 +10,10 @@ from typing import NamedTuple, Protocol
 from eventing.contact import Contact
 
 
+class OutcomeUnknown(Exception):
+    """The carrier gave no answer, and may have done what it was asked to. Ask again with the same key."""
+
+
 class CarrierRefused(Exception):
     """The request contradicts what the carrier knows. Asking again won't help; a person has to look."""
 
@@ -35,10 +39,10 @@ class Carrier(Protocol):
     name: str
 
     def book(self, recipient: Contact | None, *, idempotency_key: str) -> str:
-        """Book a consignment to somebody, and return its tracking number."""
+        """Book a consignment to somebody, and return its tracking number. Raises OutcomeUnknown."""
 
     def void(self, tracking_number: str) -> None:
-        """Give a consignment up. Raises CarrierRefused for one that there isn't."""
+        """Give a consignment up. Raises OutcomeUnknown, or CarrierRefused for one that there isn't."""
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> str:
         """The id of what it tells, the same each time it tells it. Raises `inbox.InvalidSignature` for what isn't its

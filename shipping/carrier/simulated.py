@@ -1,8 +1,13 @@
-"""A carrier that moves nothing, and keeps its own books, so that it can bear witness."""
+"""A carrier that moves nothing, and keeps its own books, so that it can bear witness.
+
+`SIMULATED_LATENCY` is how many seconds each answer takes. Of as many bookings as `SIMULATED_CARRIER_TIMEOUTS` says,
+from 0 for none to 1 for all, the first answer never arrives, though the booking is made: the key decides which.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,7 +19,7 @@ from standardwebhooks import Webhook
 from eventing import inbox
 from eventing.contact import Contact
 from eventing.statements import run
-from shipping.carrier import CarrierRefused, Scan, Sighting
+from shipping.carrier import CarrierRefused, OutcomeUnknown, Scan, Sighting
 from shipping.models import Consignment
 
 # Two at once wait for each other, and one of them books. No conflict is named, because there are two kinds: a statement
@@ -25,7 +30,7 @@ VALUES (%(key)s, %(tracking_number)s, 0, statement_timestamp())
 ON CONFLICT DO NOTHING
 """
 
-ANSWER = "UPDATE shipping_consignment SET asks = asks + 1 WHERE key = %(key)s RETURNING tracking_number"
+ANSWER = "UPDATE shipping_consignment SET asks = asks + 1 WHERE key = %(key)s RETURNING tracking_number, asks"
 
 VOID = """
 UPDATE shipping_consignment SET voided_at = coalesce(voided_at, statement_timestamp())
@@ -43,12 +48,16 @@ class SimulatedCarrier:
         """The same key has the same tracking number, always. The recipient is on the label alone, and not in the
         books."""
         asked = {"key": idempotency_key, "tracking_number": tracking_number_of(idempotency_key)}
+        time.sleep(settings.SIMULATED_LATENCY)
         run(BOOK, asked)
-        ((tracking_number,),) = run(ANSWER, asked)
+        ((tracking_number, asks),) = run(ANSWER, asked)
+        if asks == 1 and _lot(idempotency_key) < settings.SIMULATED_CARRIER_TIMEOUTS:
+            raise OutcomeUnknown(f"The carrier didn't answer to the booking {idempotency_key} in time.")
         return str(tracking_number)
 
     def void(self, tracking_number: str) -> None:
         """Voids a consignment once; the time of the first request stays."""
+        time.sleep(settings.SIMULATED_LATENCY)
         if not run(VOID, {"tracking_number": tracking_number}):
             raise CarrierRefused(f"There's no consignment {tracking_number}.")
 
@@ -56,10 +65,13 @@ class SimulatedCarrier:
         """By Standard Webhooks."""
         return inbox.verified(body, headers, settings.SIMULATED_WEBHOOK_SECRET)
 
-    def read(self, body: bytes) -> Sighting:
-        """Where a parcel was seen."""
+    def read(self, body: bytes) -> Sighting | None:
+        """Where a parcel was seen, if that changes anything."""
         told = json.loads(body)
-        return Sighting(told["tracking_number"], Scan(told["scan"]))
+        try:
+            return Sighting(told["tracking_number"], Scan(told["scan"]))
+        except ValueError:
+            return None  # on its way, say
 
 
 def tell(tracking_number: str, scan: Scan) -> bool:
@@ -75,6 +87,11 @@ def tell(tracking_number: str, scan: Scan) -> bool:
         "webhook-signature": Webhook(settings.SIMULATED_WEBHOOK_SECRET).sign(event_id, now, body.decode()),
     }
     return inbox.keep("shipping", SimulatedCarrier.name, SimulatedCarrier().verify(body, headers), body)
+
+
+def _lot(key: str) -> float:
+    """From 0 to below 1, and the same each time."""
+    return int.from_bytes(sha256(f"lot {key}".encode()).digest()[:6]) / 2**48
 
 
 def tracking_number_of(key: str) -> str:

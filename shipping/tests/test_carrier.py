@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
-from shipping.carrier import CarrierRefused
+from shipping.carrier import CarrierRefused, OutcomeUnknown
 from shipping.carrier.simulated import SimulatedCarrier, check_digit, tracking_number_of
 from shipping.models import Consignment
 
@@ -31,6 +34,40 @@ def test_a_tracking_number_follows_from_its_key() -> None:
 def test_the_same_key_is_booked_once() -> None:
     assert book() == book() != book("another")
     assert Consignment.objects.get(key="key").asks == 2
+
+
+@pytest.mark.django_db
+def test_a_booking_whose_answer_is_lost_was_made_once_and_says_so_when_asked_again(settings: Settings) -> None:
+    settings.SIMULATED_CARRIER_TIMEOUTS = 1
+    with pytest.raises(OutcomeUnknown):
+        book()
+    assert Consignment.objects.get().tracking_number == tracking_number_of("key")
+    assert book() == tracking_number_of("key")
+
+
+@pytest.mark.django_db
+def test_of_some_bookings_the_answer_is_lost(settings: Settings) -> None:
+    settings.SIMULATED_CARRIER_TIMEOUTS = 0.25
+    lost = 0
+    for number in range(100):
+        try:
+            book(f"key {number}")
+        except OutcomeUnknown:
+            lost += 1
+    assert 10 < lost < 40
+
+
+@pytest.mark.django_db
+def test_the_carrier_takes_its_time(settings: Settings) -> None:
+    settings.SIMULATED_LATENCY = 0.1
+    begun = time.monotonic()
+    SimulatedCarrier().void(book())
+    assert time.monotonic() - begun >= 0.2
+
+
+def test_a_scan_that_changes_nothing_is_of_no_interest() -> None:
+    told = {"tracking_number": "WB1", "scan": "out_for_delivery"}
+    assert SimulatedCarrier().read(json.dumps(told).encode()) is None
 
 
 @pytest.mark.django_db

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from eventing.handlers import dispatch
 from eventing.models import InboxEntry
 from eventing.testing import settle
 from shipping.carrier import Scan
-from shipping.carrier.simulated import tell
+from shipping.carrier.simulated import tell, tracking_number_of
 from shipping.commands import ClearShipment, CreateShipment
-from shipping.models import ShipmentSummary
+from shipping.models import Consignment, ShipmentSummary
 from tests.builders import ORDER, SHIPMENT_ID
 from tests.clients import ApiClient
 
@@ -63,6 +66,28 @@ def test_a_parcel_that_may_not_leave_yet_is_heard_of_again_later() -> None:
     InboxEntry.objects.update(due_at=timezone.now())
     settle()
     assert status() == "dispatched"
+
+
+def test_the_carrier_tells_late_and_twice_and_is_heard_once(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    call_command("simulated_carrier", "delivered", number, after=0.2, times=2)
+    assert time.monotonic() - begun >= 0.2
+    assert capsys.readouterr().out.splitlines() == [
+        "It has told; the workers hear of it in a moment.",
+        "It had told that before.",
+    ]
+    settle()
+    assert (status(), InboxEntry.objects.count()) == ("delivered", 1)
+    with pytest.raises(CommandError, match="once or more"):
+        call_command("simulated_carrier", "delivered", number, times=0)
+
+
+def test_a_booking_without_an_answer_is_asked_for_again(settings: Settings) -> None:
+    settings.SIMULATED_CARRIER_TIMEOUTS = 1
+    dispatch(CreateShipment(shipment_id=SHIPMENT_ID, order_id=ORDER))
+    settle()
+    assert ShipmentSummary.objects.get().tracking_number == tracking_number_of(str(SHIPMENT_ID))
+    assert Consignment.objects.get().asks == 2
 
 
 def test_the_carrier_tells_only_of_parcels_that_it_has() -> None:

@@ -13,7 +13,7 @@ from eventing.status import Status, status
 
 class Command(BaseCommand):
     help = (
-        "Show the head of the log, the outbox, and each subscription's lag, rate and state. "
+        "Show the head of the log, the outbox, the inbox, and each subscription's lag, rate and state. "
         "Exit codes: 0 shown, 1 failure, 2 usage."
     )
 
@@ -32,6 +32,7 @@ def show(now: Status, console: Console) -> None:
     """Print the status for a person."""
     outbox = now.outbox
     console.print(f"Log: {now.head:,} events. Outbox: {outbox.backlog:,}, oldest {outbox.oldest_seconds:.1f} s.")
+    console.print(f"Inbox: {now.inbox.waiting:,} waiting, {now.inbox.dead:,} dead.")
     if outbox.retries:
         console.print(f"The relay has failed {outbox.retries} times: {outbox.last_error}")
     table = Table(
