@@ -33,6 +33,7 @@ KEYS_KEPT = timedelta(hours=23)  # Stripe forgets a key after a day at the earli
 
 INVALID = Declined(code="invalid_payment_method", message="This payment method isn't valid.")
 METHODS = ("payment_method", "payment_method_data[card][token]")  # what Stripe complains of then
+BUYERS = ("amount", "currency", *METHODS)  # and of what else may be the buyer's affair
 REFUSALS = (
     stripe.InvalidRequestError,
     stripe.IdempotencyError,
@@ -78,7 +79,8 @@ class StripeGateway:
         return str(refund.id)
 
     def _create(self, amount: Money, method: str, key: str) -> stripe.PaymentIntent | Declined:
-        """What Stripe won't begin with takes no money, now or later, unless it's a token that we used before."""
+        """What Stripe won't begin with because of the amount or the method takes no money, now or later, unless it's a
+        token that we used before. What it refuses for another reason is ours to mend, and no buyer's fault."""
         try:
             asked: Any = {
                 "amount": _theirs(amount),
@@ -98,7 +100,9 @@ class StripeGateway:
                 return intent
             if error.code in ("resource_missing", "token_already_used") and error.param in METHODS:
                 return INVALID
-            return Declined(code=error.code or "invalid_request", message=_told(error))
+            if error.param in BUYERS or str(error.code).startswith(("amount_", "payment_method_")):
+                return Declined(code=error.code or "invalid_request", message=_told(error))
+            raise
 
     def _settle(self, intent: stripe.PaymentIntent, key: str) -> Charged | Declined:
         if intent.status == "requires_capture":

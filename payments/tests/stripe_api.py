@@ -76,6 +76,8 @@ class StripeApi:
         failure = self.failures.pop(0) if self.failures else ""
         if failure in ("401", "403", "429", "503"):
             return int(failure), CONTRACT["errors"][failure]
+        if failure == "unknown":
+            return _error("unknown", param="capture_method")
         if refused := _refused(method, request, headers):
             return refused
         if method == "GET":

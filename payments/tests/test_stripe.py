@@ -132,7 +132,10 @@ def test_money_that_was_taken_without_an_answer_is_found_by_asking_again(
     assert api.taken == {"pi_1": 1000}
 
 
-@pytest.mark.parametrize(("failure", "error"), [("401", GatewayRefused), ("403", GatewayRefused), ("429", GatewayDown)])
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [("401", GatewayRefused), ("403", GatewayRefused), ("unknown", GatewayRefused), ("429", GatewayDown)],
+)
 def test_what_is_wrong_with_us_is_told_from_what_is_wrong_with_them(
     api: StripeApi, stripe: StripeGateway, failure: str, error: type[Exception]
 ) -> None:
