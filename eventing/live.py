@@ -30,7 +30,7 @@ POLL = 1.0  # seconds after which a stream looks for itself
 REST = 0.05  # seconds between two reads of a stream, however many hints come
 OVERTIME = 30.0  # seconds after the end of its life at which a stream is cut off whose client reads no more
 
-RETRY = b"retry: 1000\n\n"
+RETRY = 1000  # milliseconds after which a client that was cut off comes back
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,11 @@ def frame(record: Record, shown: bytes) -> bytes:
     return f"id: {record.position}\nevent: {record.event.stored_name}\ndata: ".encode() + shown + b"\n\n"
 
 
+def beginning(position: int) -> bytes:
+    """How a stream begins. A client that is cut off before the first event knows where to go on, for it was told."""
+    return f"retry: {RETRY}\nid: {position}\n\n".encode()
+
+
 def heartbeat(position: int) -> bytes:
     """Shows that the stream lives. A client that comes back needn't read again what held nothing for it."""
     return f": \nid: {position}\n\n".encode()
@@ -127,7 +132,7 @@ async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> 
     with listener.listening() as ear:
         overtime = asyncio.get_running_loop().call_at(end + OVERTIME, ear.cut_off)
         try:
-            yield RETRY
+            yield beginning(after)
             while now() < end and not ear.closing:
                 read_at = now()
                 page = await _apart(source.read, after)

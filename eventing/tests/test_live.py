@@ -85,6 +85,17 @@ def test_a_heartbeat_is_no_event_and_says_how_far_the_stream_has_come() -> None:
     assert live.heartbeat(7) == b": \nid: 7\n\n"
 
 
+def test_who_is_cut_off_before_the_first_event_knows_where_to_go_on() -> None:
+    deposits(1)
+
+    async def listen() -> bytes:
+        here = await sync_to_async(live.head)()
+        _, frames = followed(Source(partial(live.read_log, None), here, sees_persons=False), here)
+        return await anext(frames)
+
+    assert asyncio.run(listen()) == b"retry: 1000\nid: 2\n\n"
+
+
 def test_a_stream_is_read_in_order_from_after_a_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "BATCH", 2)
     ada, _ = deposits(1, 2, 3), deposits(4)
@@ -151,7 +162,7 @@ def test_who_may_not_listen_any_more_hears_no_more(settings: Settings) -> None:
         async with asyncio.timeout(LONG):
             return [frame async for frame in frames]
 
-    assert asyncio.run(listen()) == [live.RETRY]
+    assert asyncio.run(listen()) == [live.beginning(0)]
 
 
 def test_seats_are_taken_given_back_and_forgotten(settings: Settings) -> None:
