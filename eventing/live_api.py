@@ -123,7 +123,7 @@ class Live(APIView):
             raise NotLive
         if request.method == "HEAD":
             return HttpResponse(content_type=EventStream.media_type, headers=HEADERS)
-        if (seat := seats.take(str(request.user.pk))) is None:
+        if (seat := seats.take(seats.streams(), str(request.user.pk))) is None:
             raise Throttled(RETRY_SECONDS, "This account has as many streams open as it may.")
         listening = Listening(self, request, asked)
         stream = live.follow(listening, source, seat, source.start if after is None else after)

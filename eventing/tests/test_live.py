@@ -59,7 +59,7 @@ def read_all(read: Callable[[int], Page], after: int = 0) -> list[int]:
 
 
 def followed(source: Source, after: int = 0) -> tuple[Anybody, AsyncIterator[bytes]]:
-    seat = seats.take("somebody")
+    seat = seats.take(seats.streams(), "somebody")
     assert seat is not None
     anybody = Anybody(source)
     return anybody, live.follow(anybody, source, seat, after)
@@ -167,16 +167,16 @@ def test_who_may_not_listen_any_more_hears_no_more(settings: Settings) -> None:
 
 def test_seats_are_taken_given_back_and_forgotten(settings: Settings) -> None:
     settings.EVENTING = {**settings.EVENTING, "STREAMS": 1, "STREAM_HEARTBEAT_SECONDS": 5.0}
-    first = seats.take("ann")
+    first = seats.take(seats.streams(), "ann")
     assert first is not None
-    assert seats.take("ann") is None
-    assert seats.take("ben") is not None
+    assert seats.take(seats.streams(), "ann") is None
+    assert seats.take(seats.streams(), "ben") is not None
     seats.leave(first)
 
     settings.EVENTING = {**settings.EVENTING, "STREAM_HEARTBEAT_SECONDS": 0.0}
-    killed = seats.take("ann")
+    killed = seats.take(seats.streams(), "ann")
     assert killed is not None
-    assert seats.take("ann") is not None
+    assert seats.take(seats.streams(), "ann") is not None
 
 
 @pytest.fixture

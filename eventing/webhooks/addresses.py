@@ -43,13 +43,32 @@ def parsed(url: str) -> httpx2.URL:
     return parts
 
 
+def check_written(url: httpx2.URL) -> None:
+    """Raises Refused for a host that is written as an address that no webhook may go to, or can't be a name. Nobody is
+    asked what a name resolves to, so this takes no time."""
+    try:
+        _permitted(url, _found(url, socket.AI_NUMERICHOST))
+    except socket.gaierror:  # no address, so it's a name
+        return
+
+
 def resolved(url: httpx2.URL) -> list[str]:
     """The addresses of a URL's host that a webhook may go to, at least one. Raises Refused."""
     try:
-        found = socket.getaddrinfo(url.raw_host.decode(), None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        return _permitted(url, _found(url))
+    except OSError:
         raise Refused(f"{url.host} has no address.") from None
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _found(url: httpx2.URL, flags: int = 0) -> list[str]:
+    try:
+        found = socket.getaddrinfo(url.raw_host.decode(), None, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError:
+        raise Refused(f"{url.host} has no address.") from None
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _permitted(url: httpx2.URL, addresses: list[str]) -> list[str]:
     permitted = [address for address in addresses if is_permitted(address)]
     if not permitted:
         raise Refused(f"{url.host} has no address on the public internet.")
