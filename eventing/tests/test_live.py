@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from pytest_django import Settings
 from redis import Redis
 
@@ -76,7 +77,8 @@ async def next_event(frames: AsyncIterator[bytes]) -> bytes:
 
 def test_an_event_is_its_position_its_name_and_one_line_of_json() -> None:
     deposits(5)
-    record = live.read_log(None, 1).records[0]
+    (record,) = live.read_log(None, 1).records
+    assert isinstance(record, Record)
 
     assert live.frame(record, b'{"amount":5}') == b'id: 2\nevent: bank.money_paid_in\ndata: {"amount":5}\n\n'
 
@@ -163,6 +165,48 @@ def test_who_may_not_listen_any_more_hears_no_more(settings: Settings) -> None:
             return [frame async for frame in frames]
 
     assert asyncio.run(listen()) == [live.beginning(0)]
+
+
+def of_a_newer_program(position: int) -> None:
+    """Have the log hold an event there whose type this program doesn't know."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")  # or the log would refuse
+        cursor.execute(
+            """WITH named AS (
+                UPDATE eventing_log SET type = 'bank.interest_paid' WHERE position = %s RETURNING event_id, type
+            ) UPDATE eventing_event SET type = named.type FROM named WHERE id = event_id""",
+            [position],
+        )
+        cursor.execute("SET session_replication_role = origin")
+
+
+@pytest.mark.parametrize("of", ["the log", "a stream"])
+def test_an_event_that_cant_be_read_is_passed_over_and_said_to_be_there(
+    of: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    account = deposits(1, 2, 3, 4)
+    for position in (2, 4):
+        of_a_newer_program(position)
+    read = partial(live.read_stream, stream_of(account)) if of == "a stream" else partial(live.read_log, None)
+
+    async def listen() -> list[bytes]:
+        _, frames = followed(Source(read, 0, sees_persons=False))
+        return (await next_event(frames)).split(b"\n\n")[:-1]
+
+    with caplog.at_level(logging.ERROR):
+        frames = asyncio.run(listen())
+    assert [frame.split(b"\n")[0] for frame in frames] == [f"id: {position}".encode() for position in range(1, 6)]
+    _, event, data = frames[1].decode().split("\n")
+    assert event == "event: bank.interest_paid"
+    assert json.loads(data.removeprefix("data: ")) == {
+        "type": "bank.interest_paid",
+        "position": 2,
+        "data": None,
+        "error": "This event can't be read here.",
+    }
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "A stream passes over the event at 2, a bank.interest_paid"
+    ]
 
 
 def test_seats_are_taken_given_back_and_forgotten(settings: Settings) -> None:
