@@ -20,12 +20,13 @@ from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import WebhookVerificationError
 
-from eventing import checkpoints, nudges, person_keys, store, sweeping
-from eventing.advance import advance
+from eventing import checkpoints, nudges, person_keys, records, store, sweeping
+from eventing.advance import advance, retry_due
 from eventing.domain import Rejected
 from eventing.kinds import aggregates, emitted_by
-from eventing.models import Checkpoint, StoredEvent, WebhookDelivery, WebhookEndpoint, WebhookSecret
+from eventing.models import Checkpoint, Delivery, StoredEvent, WebhookDelivery, WebhookEndpoint, WebhookSecret
 from eventing.nudges import Nudge
+from eventing.records import UnknownEvent, event_class
 from eventing.status import status
 from eventing.subscriptions import Subscription, subscription_named
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in, stream_of
@@ -211,6 +212,34 @@ def test_a_walk_that_breaks_off_leaves_nothing_and_comes_again(
     Checkpoint.objects.filter(subscription=webhooks.name).update(begun_at=None)
     everything_is_walked()
     assert WebhookDelivery.objects.count() == 1
+
+
+def test_an_event_of_a_type_that_only_a_newer_program_knows_waits_for_a_worker_of_that_program(
+    endpoint: WebhookEndpoint, receiver: Receiver, webhooks: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = opens_account("Ada")
+    everything_is_walked()
+    pays_in(account, 1)
+    opens_account("Ben")
+    closes_account(account)
+
+    def of_the_older_program(name: str) -> Any:
+        if name == PAID_IN:
+            raise UnknownEvent(name)
+        return event_class(name)
+
+    with monkeypatch.context() as older:
+        older.setattr(records, "event_class", of_the_older_program)
+        older.setattr(records, "_decoders", {})
+        older.setattr(webhooks, "types", [name for name in webhooks.types if name != PAID_IN])
+        everything_is_sent()
+    assert [message.event.get("owner") for message in receiver.heard] == ["Ada", "Ben"]
+    assert Delivery.objects.filter(subscription=SUBSCRIPTION).count() == 2  # it, and what is behind it in its stream
+    Delivery.objects.update(due_at=timezone.now())
+    while retry_due(webhooks, 0):
+        pass
+    everything_is_sent()
+    assert [message.said["type"] for message in receiver.heard[2:]] == [PAID_IN, "bank.account_closed"]
 
 
 def test_a_failure_blocks_its_own_stream_and_no_other(payments: WebhookEndpoint, receiver: Receiver) -> None:

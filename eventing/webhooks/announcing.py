@@ -34,11 +34,13 @@ class WebhookSubscription(Subscription):
     """The place in the log up to which all endpoints have their deliveries. It only makes rows, so no endpoint holds
     it up; and one partition, for making a row is no work.
 
-    Made after all apps are there: it hears of every event that any of them knows.
+    Made after all apps are there, so that it can name every event that any of them knows. It hears of the others too,
+    which only a newer program knows while it's being installed: these fail here, and wait for a worker that does.
     """
 
     kind = "webhook"
     starts_at_head = True
+    hears_of_all = True
 
     def __init__(self) -> None:
         super().__init__(name=endpoints.SUBSCRIPTION, events=())
