@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'webhook deliveries',
                 'db_table': 'eventing_webhook_delivery',
                 'default_permissions': ('view',),
-                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'due_at'], name='eventing_webhook_delivery_due'), models.Index(condition=models.Q(('state__in', ['waiting', 'failed'])), fields=['endpoint', 'sequence', 'position'], name='eventing_webhook_sequence'), models.Index(condition=models.Q(('leased_until__isnull', False)), fields=['endpoint'], name='eventing_webhook_leased'), models.Index(fields=['endpoint', 'id'], name='eventing_webhook_of_endpoint'), models.Index(condition=models.Q(('state', 'failed')), fields=['endpoint', 'id'], name='eventing_webhook_failed')],
+                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'due_at', 'position'], name='eventing_webhook_delivery_due'), models.Index(condition=models.Q(('state__in', ['waiting', 'failed'])), fields=['endpoint', 'sequence', 'position'], name='eventing_webhook_sequence'), models.Index(condition=models.Q(('leased_until__isnull', False)), fields=['endpoint'], name='eventing_webhook_leased'), models.Index(fields=['endpoint', 'id'], name='eventing_webhook_of_endpoint'), models.Index(condition=models.Q(('state', 'failed')), fields=['endpoint', 'id'], name='eventing_webhook_failed')],
                 'constraints': [models.UniqueConstraint(fields=('endpoint', 'position'), name='eventing_webhook_delivery_once')],
             },
         ),

@@ -27,6 +27,7 @@ from eventing.kinds import aggregates, emitted_by
 from eventing.models import Checkpoint, Delivery, StoredEvent, WebhookDelivery, WebhookEndpoint, WebhookSecret
 from eventing.nudges import Nudge
 from eventing.records import UnknownEvent, event_class
+from eventing.statements import run
 from eventing.status import status
 from eventing.subscriptions import Subscription, subscription_named
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in, stream_of
@@ -399,6 +400,27 @@ def test_several_workers_send_each_event_once_and_each_stream_in_order(
     for account in accounts:
         heard = [each.event["amount"] for each in receiver.heard if each.event["account_id"] == str(account)]
         assert heard == list(range(6))
+
+
+MUCH_IS_DUE = """
+INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
+SELECT %s, gen_random_uuid(), position, 'order-' || position %% %s, 'waiting', 0, statement_timestamp()
+FROM generate_series(1, 3000) position
+"""
+
+
+@pytest.mark.parametrize("streams", [1, 3_000])
+def test_a_claim_looks_at_little_however_much_is_due(endpoint: WebhookEndpoint, streams: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MUCH_IS_DUE, [endpoint.pk, streams])
+        cursor.execute("ANALYZE eventing_webhook_delivery")
+    wanted = {"endpoint": endpoint.pk, "at_once": deliveries.AT_ONCE, "lease": timedelta(minutes=1)}
+    for _ in range(2):  # the second one finds the first under way
+        (((explained,),),) = run(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {deliveries.CLAIM}", wanted)
+        plan = explained["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
+    claimed = WebhookDelivery.objects.filter(attempts=1).order_by("position")
+    assert [delivery.position for delivery in claimed] == [1, 2][:streams]
 
 
 def test_what_was_sent_by_a_worker_that_was_killed_before_it_wrote_that_down_is_sent_again_with_the_same_id(

@@ -70,27 +70,32 @@ SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max
 # One claims at a time for an endpoint, so that each sees what the others have under way.
 HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
 
+# What is under way is looked at once, and what is due in its order, by the index, until one is the first of its
+# sequence. OFFSET keeps the server from sorting all that is due, because it believes that there is little.
 CLAIM = """
-UPDATE eventing_webhook_delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
-    leased_until = statement_timestamp() + %(lease)s
-FROM (
-    SELECT due.id AS claimed_id FROM eventing_webhook_delivery due
-    WHERE due.endpoint_id = %(endpoint)s AND due.state = 'waiting' AND due.due_at <= statement_timestamp()
-        AND (due.leased_until IS NULL OR due.leased_until <= statement_timestamp())
-        AND due.position = (
+WITH under_way AS (
+    SELECT sequence FROM eventing_webhook_delivery
+    WHERE endpoint_id = %(endpoint)s AND leased_until > statement_timestamp()
+), due AS (
+    SELECT id, sequence, position FROM eventing_webhook_delivery
+    WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= statement_timestamp()
+        AND %(at_once)s > (SELECT count(*) FROM under_way)
+    ORDER BY due_at, position OFFSET 0
+), claimed AS (
+    SELECT id FROM eventing_webhook_delivery
+    WHERE id = (
+        SELECT id FROM due WHERE sequence <> ALL (ARRAY(SELECT sequence FROM under_way)) AND position = (
             SELECT min(open.position) FROM eventing_webhook_delivery open
-            WHERE open.endpoint_id = due.endpoint_id AND open.sequence = due.sequence
+            WHERE open.endpoint_id = %(endpoint)s AND open.sequence = due.sequence
                 AND open.state IN ('waiting', 'failed')
-        )
-        AND %(at_once)s > (
-            SELECT count(*) FROM eventing_webhook_delivery sent
-            WHERE sent.endpoint_id = due.endpoint_id AND sent.leased_until > statement_timestamp()
-        )
-    ORDER BY due.due_at, due.position LIMIT 1
+        ) LIMIT 1
+    ) AND state = 'waiting'
     FOR UPDATE SKIP LOCKED
-) claimed
-WHERE eventing_webhook_delivery.id = claimed_id
-RETURNING id, event_id, position, sequence, attempts
+)
+UPDATE eventing_webhook_delivery delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
+    leased_until = statement_timestamp() + %(lease)s
+FROM claimed WHERE delivery.id = claimed.id
+RETURNING delivery.id, event_id, position, sequence, attempts
 """
 
 # Only the attempt that was last begun says what became of it.

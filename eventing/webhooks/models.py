@@ -89,7 +89,7 @@ class WebhookDelivery(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["endpoint", "due_at"],
+                fields=["endpoint", "due_at", "position"],
                 condition=models.Q(state="waiting"),
                 name="eventing_webhook_delivery_due",
             ),
