@@ -453,18 +453,24 @@ def test_attempts_that_never_end_are_counted_too(endpoint: WebhookEndpoint, rece
     assert (delivery.state, "never ended" in delivery.last_error) == ("failed", True)
 
 
-def test_only_the_last_attempt_says_what_became_of_a_delivery(endpoint: WebhookEndpoint) -> None:
+@pytest.mark.parametrize("between", ["nothing", "a retry, from which on attempts are counted anew"])
+def test_only_the_last_attempt_says_what_became_of_a_delivery(
+    endpoint: WebhookEndpoint, shop: User, between: str
+) -> None:
     opens_account()
     everything_is_walked()
     late = deliveries.claim(endpoint.pk)
     time_passes()
+    if between != "nothing":
+        endpoints.retry(WebhookDelivery.objects.get(), who=shop)
     last = deliveries.claim(endpoint.pk)
     assert late is not None
     assert last is not None
     deliveries.settle(late, Answer(500, "Answered 500.", 1))
-    assert what_became() == [("waiting", 2)]
+    assert what_became() == [("waiting", last.attempt)]
+    assert deliveries.claim(endpoint.pk) is None  # for it's under way
     deliveries.settle(last, Answer(204, "", 1))
-    assert what_became() == [("done", 2)]
+    assert what_became() == [("done", last.attempt)]
 
 
 def test_a_paused_subscription_makes_and_sends_nothing(

@@ -95,14 +95,14 @@ WITH under_way AS (
 UPDATE eventing_webhook_delivery delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
     leased_until = statement_timestamp() + %(lease)s
 FROM claimed WHERE delivery.id = claimed.id
-RETURNING delivery.id, event_id, position, sequence, attempts
+RETURNING delivery.id, event_id, position, sequence, attempts, attempted_at
 """
 
-# Only the attempt that was last begun says what became of it.
+# Only the attempt that was last begun says what became of it. Its number doesn't tell: a retry counts anew.
 DONE = """
 UPDATE eventing_webhook_delivery SET state = 'done', finished_at = statement_timestamp(), leased_until = NULL,
     last_status = %(status)s, last_error = '', milliseconds = %(milliseconds)s
-WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+WHERE id = %(id)s AND state = 'waiting' AND attempted_at = %(begun_at)s
 """
 
 PUT_OFF = """
@@ -110,7 +110,7 @@ WITH failed AS (
     UPDATE eventing_webhook_delivery SET state = CASE WHEN %(delay)s::interval IS NULL THEN 'failed' ELSE 'waiting' END,
         due_at = statement_timestamp() + %(delay)s::interval, leased_until = NULL,
         last_status = %(status)s, last_error = %(error)s, milliseconds = %(milliseconds)s
-    WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+    WHERE id = %(id)s AND state = 'waiting' AND attempted_at = %(begun_at)s
     RETURNING endpoint_id, sequence, position
 )
 UPDATE eventing_webhook_delivery behind SET due_at = statement_timestamp() + %(delay)s::interval
@@ -160,6 +160,7 @@ class Claim(NamedTuple):
 
     id: int
     attempt: int
+    begun_at: datetime
     position: int
     sequence: str
     row: tuple[Any, ...]
@@ -209,15 +210,15 @@ def claim(endpoint_id: UUID) -> Claim | None:
         held = run(HOLD, {"endpoint": endpoint_id})
         wanted = {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
         claimed = run(CLAIM, wanted) if held else []
-    for id, event_id, position, sequence, attempt in claimed:
+    for id, event_id, position, sequence, attempt, begun_at in claimed:
         (row,) = run(RECORDS, {"ids": [event_id]})
-        return Claim(id, attempt, position, sequence, row)
+        return Claim(id, attempt, begun_at, position, sequence, row)
     return None
 
 
 def settle(claim: Claim, answer: Answer) -> None:
     """Write down what became of an attempt: it's done, or comes again by the schedule, or has failed."""
-    told = {"id": claim.id, "attempt": claim.attempt, "status": answer.status, "milliseconds": answer.milliseconds}
+    told = {"id": claim.id, "begun_at": claim.begun_at, "status": answer.status, "milliseconds": answer.milliseconds}
     if answer.is_success:
         run(DONE, told)
     else:
