@@ -273,6 +273,37 @@ def test_a_failed_delivery_that_is_retried_lets_those_behind_it_follow_in_order(
         endpoints.retry(WebhookDelivery.objects.earliest("position"), who=shop)
 
 
+@pytest.mark.parametrize("again", ["retried", "replayed"])
+def test_what_waits_behind_a_failed_delivery_isnt_due_though_it_is_asked_for(
+    payments: WebhookEndpoint, receiver: Receiver, shop: User, again: str
+) -> None:
+    pays_in(opens_account(), 1, 13, 3)
+    fails_at(receiver)
+    everything_is_sent()
+    WebhookDelivery.objects.filter(position=3).update(state="failed", due_at=None)  # as if it had failed meanwhile
+    last = WebhookDelivery.objects.latest("position")
+    if again == "retried":
+        WebhookDelivery.objects.filter(pk=last.pk).update(state="waiting", due_at=None)
+        endpoints.retry(last, who=shop)
+    else:
+        assert replayed(payments, shop, since=3, done_too=True) == 1
+    last.refresh_from_db()
+    assert (last.state, last.due_at) == ("waiting", None)
+
+
+def test_the_sweep_looks_for_what_can_be_sent_and_not_for_what_waits_behind_it(
+    payments: WebhookEndpoint, shop: User
+) -> None:
+    pays_in(opens_account(), 1, 2)
+    everything_is_walked()
+    assert deliveries.due() == [payments.pk]
+    assert deliveries.claim(payments.pk) is not None
+    assert deliveries.due() == []
+    pays_in(opens_account(), 3)
+    everything_is_walked()
+    assert deliveries.due() == [payments.pk]
+
+
 def test_a_failed_delivery_that_is_skipped_lets_those_behind_it_go_on(
     payments: WebhookEndpoint, receiver: Receiver, shop: User
 ) -> None:

@@ -27,16 +27,19 @@ MOST_REPLAYED = 10_000  # events that one replay looks at
 
 # What comes behind a delivery that was put off, or failed, isn't due before it: a claim then doesn't have to look at
 # everything that waits for an endpoint which is down.
-_MAKE = """
-INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
-SELECT %(endpoint)s, made.event_id, made.position, made.sequence, 'waiting', 0,
-    CASE WHEN ahead.position IS NULL THEN statement_timestamp() ELSE ahead.due_at END
-FROM {made} LEFT JOIN LATERAL (
+_AHEAD = """LEFT JOIN LATERAL (
     SELECT position, due_at FROM eventing_webhook_delivery open
-    WHERE open.endpoint_id = %(endpoint)s AND open.sequence = made.sequence AND open.position < made.position
+    WHERE open.endpoint_id = %(endpoint)s AND open.sequence = {of}.sequence AND open.position < {of}.position
         AND open.state IN ('waiting', 'failed')
     ORDER BY position DESC LIMIT 1
-) ahead ON true
+) ahead ON true"""
+_DUE_AT = "CASE WHEN ahead.position IS NULL THEN statement_timestamp() ELSE ahead.due_at END"
+
+_MAKE = f"""
+INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
+SELECT %(endpoint)s, made.event_id, made.position, made.sequence, 'waiting', 0,
+    {_DUE_AT}
+FROM {{made}} {_AHEAD.format(of="made")}
 """
 
 # An event that failed to be walked past, and is now, may have been replayed meanwhile.
@@ -59,7 +62,7 @@ WITH made AS (
 ), replayed AS (
     {_MAKE.format(made="made")}
     ON CONFLICT (endpoint_id, position) DO UPDATE
-        SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
+        SET state = 'waiting', attempts = 0, due_at = excluded.due_at, finished_at = NULL, reason = ''
         WHERE eventing_webhook_delivery.state IN ('failed', 'skipped')
             OR %(done_too)s AND eventing_webhook_delivery.state = 'done'
     RETURNING position
@@ -70,26 +73,29 @@ SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max
 # One claims at a time for an endpoint, so that each sees what the others have under way.
 HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
 
-# What is under way is looked at once, and what is due in its order, by the index, until one is the first of its
-# sequence. OFFSET keeps the server from sorting all that is due, because it believes that there is little.
-CLAIM = """
-WITH under_way AS (
-    SELECT sequence FROM eventing_webhook_delivery
-    WHERE endpoint_id = %(endpoint)s AND leased_until > statement_timestamp()
-), due AS (
+_UNDER_WAY = "FROM eventing_webhook_delivery WHERE endpoint_id = {endpoint} AND leased_until > statement_timestamp()"
+
+# What has been due for longest and begins its sequence. Of what is due the index has the order, and what is behind
+# something under way is passed over without a look at its sequence, so it's soon found, however much waits. OFFSET
+# keeps the server from sorting all of it, because it believes that there is little.
+_FIRST = f"""
+SELECT id FROM (
     SELECT id, sequence, position FROM eventing_webhook_delivery
-    WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= statement_timestamp()
-        AND %(at_once)s > (SELECT count(*) FROM under_way)
+    WHERE endpoint_id = {{endpoint}} AND state = 'waiting' AND due_at <= statement_timestamp()
     ORDER BY due_at, position OFFSET 0
-), claimed AS (
+) due
+WHERE sequence <> ALL (ARRAY(SELECT sequence {_UNDER_WAY})) AND position = (
+    SELECT min(open.position) FROM eventing_webhook_delivery open
+    WHERE open.endpoint_id = {{endpoint}} AND open.sequence = due.sequence AND open.state IN ('waiting', 'failed')
+)
+LIMIT 1
+"""
+
+CLAIM = f"""
+WITH claimed AS (
     SELECT id FROM eventing_webhook_delivery
-    WHERE id = (
-        SELECT id FROM due WHERE sequence <> ALL (ARRAY(SELECT sequence FROM under_way)) AND position = (
-            SELECT min(open.position) FROM eventing_webhook_delivery open
-            WHERE open.endpoint_id = %(endpoint)s AND open.sequence = due.sequence
-                AND open.state IN ('waiting', 'failed')
-        ) LIMIT 1
-    ) AND state = 'waiting'
+    WHERE id = ({_FIRST.format(endpoint="%(endpoint)s")}) AND state = 'waiting'
+        AND %(at_once)s > (SELECT count(*) {_UNDER_WAY.format(endpoint="%(endpoint)s")})
     FOR UPDATE SKIP LOCKED
 )
 UPDATE eventing_webhook_delivery delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
@@ -131,10 +137,16 @@ WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND (due_at IS NULL OR du
     )
 """
 
-RETRY = """
+RETRY = f"""
+WITH retried AS (
+    SELECT retried.id AS retried_id, {_DUE_AT} AS retried_at
+    FROM eventing_webhook_delivery retried {_AHEAD.format(of="retried")}
+    WHERE retried.id = %(id)s
+)
 UPDATE eventing_webhook_delivery
-SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
-WHERE id = %(id)s AND state <> 'done' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+SET state = 'waiting', attempts = 0, due_at = retried_at, finished_at = NULL, reason = ''
+FROM retried
+WHERE id = retried_id AND state <> 'done' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
 RETURNING sequence
 """
 
@@ -145,13 +157,10 @@ WHERE id = %(id)s AND state IN ('waiting', 'failed')
 RETURNING sequence
 """
 
-# Endpoints for which something is due, whatever became of the nudge for it.
-DUE = """
-SELECT id FROM eventing_webhook_endpoint endpoint WHERE enabled AND EXISTS (
-    SELECT FROM eventing_webhook_delivery due
-    WHERE due.endpoint_id = endpoint.id AND state = 'waiting' AND due_at <= statement_timestamp()
-        AND (leased_until IS NULL OR leased_until <= statement_timestamp())
-)
+# Endpoints for which something is due that can be sent, whatever became of the nudge for it.
+DUE = f"""
+SELECT endpoint.id FROM eventing_webhook_endpoint endpoint
+CROSS JOIN LATERAL ({_FIRST.format(endpoint="endpoint.id")}) due WHERE enabled
 """
 
 
@@ -235,7 +244,7 @@ def schedule() -> Sequence[float]:
 def retry(endpoint_id: UUID, delivery_id: int) -> bool:
     """Let a delivery that isn't done be made now, with all its attempts, and what waits behind it afterwards. Returns
     whether it could be; in a transaction that holds the walk."""
-    return _released(endpoint_id, run(RETRY, {"id": delivery_id}))
+    return _released(endpoint_id, run(RETRY, {"endpoint": endpoint_id, "id": delivery_id}))
 
 
 def skip(endpoint_id: UUID, delivery_id: int, *, reason: str) -> bool:
