@@ -18,6 +18,7 @@ from pytest_django import Settings
 from redis import Redis
 
 from eventing import live, nudges, seats
+from eventing.hints import Ear
 from eventing.live import Page, Source
 from eventing.records import Record
 from eventing.tests.bank.customers import everything_is_relayed, opens_account, pays_in, stream_of
@@ -153,6 +154,24 @@ def test_a_stream_looks_for_itself_while_redis_is_away(
         asyncio.run(listen())
     assert "open streams look for themselves" in caplog.text
     assert "open streams aren't counted" in caplog.text
+
+
+def test_a_stream_that_is_cut_off_while_a_hint_comes_ends() -> None:
+    async def listen(ears: list[Ear]) -> None:
+        ears.append(Ear())
+        await ears[0].wait(LONG)
+
+    async def cut_off() -> None:
+        ears: list[Ear] = []
+        listening = asyncio.create_task(listen(ears))
+        while not ears:
+            await asyncio.sleep(0)
+        ears[0].hear()
+        ears[0].cut_off()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+
+    asyncio.run(cut_off())
 
 
 def test_who_may_not_listen_any_more_hears_no_more(settings: Settings) -> None:
