@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('enabled', models.BooleanField(db_default=True, default=True)),
                 ('disabled_reason', models.TextField(db_default='', default='')),
                 ('disabled_at', models.DateTimeField(null=True)),
+                ('troubles', models.IntegerField(db_default=0, default=0, help_text='Attempts in a row that failed or took long.')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='webhook_endpoints', to=settings.AUTH_USER_MODEL)),
             ],

@@ -37,6 +37,7 @@ from eventing.tests.conftest import InThreads, Program
 from eventing.tests.receiver import Message, Receiver, Reply, receiving
 from eventing.tests.test_workers import WORKER
 from eventing.webhooks import announcing, deliveries, endpoints, messages, secrets
+from eventing.webhooks.deliveries import Claim
 from eventing.webhooks.endpoints import SUBSCRIPTION
 from eventing.webhooks.sending import Answer
 from tests.waiting import eventually
@@ -409,6 +410,28 @@ def test_a_slow_endpoint_holds_up_no_other_and_has_only_a_few_under_way(
             worker.join()
         everything_is_sent()
         assert len({message.id for message in slow.heard}) == len(slow.heard) == 8
+
+
+@pytest.mark.parametrize("trouble", [Answer(None, "No answer within 15 seconds.", 15_000), Answer(204, "", 14_000)])
+def test_an_endpoint_in_trouble_has_one_message_under_way_until_one_goes_well(
+    endpoint: WebhookEndpoint, trouble: Answer
+) -> None:
+    for _ in range(20):
+        opens_account()
+    everything_is_walked()
+
+    def under_way() -> list[Claim]:
+        return list(iter(lambda: deliveries.claim(endpoint.pk), None))
+
+    claims = under_way()
+    assert len(claims) == deliveries.AT_ONCE
+    for claim in claims:
+        deliveries.settle(claim, trouble)
+    (alone,) = under_way()
+    deliveries.settle(alone, trouble)
+    (alone,) = under_way()
+    deliveries.settle(alone, Answer(204, "", 20))
+    assert len(under_way()) == deliveries.AT_ONCE
 
 
 def send_with_a_connection_of_its_own(webhooks: Subscription, endpoint_id: UUID) -> None:

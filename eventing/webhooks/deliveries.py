@@ -22,7 +22,9 @@ from eventing.records import Record, records
 from eventing.statements import run
 from eventing.webhooks.sending import Answer
 
-AT_ONCE = 4  # messages under way to one endpoint: a slow one has no more of the workers than that
+AT_ONCE = 4  # messages under way to one endpoint, which has no more of the workers than that
+MOST_TROUBLES = 3  # attempts in a row that failed or took long, from which on there's one at once until one goes well
+LONG = 5_000  # milliseconds
 MOST_REPLAYED = 10_000  # events that one replay looks at
 
 # What comes behind a delivery that was put off, or failed, isn't due before it: a claim then doesn't have to look at
@@ -71,7 +73,7 @@ SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max
 """
 
 # One claims at a time for an endpoint, so that each sees what the others have under way.
-HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
+HOLD = "SELECT troubles FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
 
 _UNDER_WAY = "FROM eventing_webhook_delivery WHERE endpoint_id = {endpoint} AND leased_until > statement_timestamp()"
 
@@ -123,6 +125,13 @@ UPDATE eventing_webhook_delivery behind SET due_at = statement_timestamp() + %(d
 FROM failed
 WHERE behind.endpoint_id = failed.endpoint_id AND behind.sequence = failed.sequence
     AND behind.position > failed.position AND behind.state = 'waiting'
+"""
+
+# Most endpoints have no trouble, and their row isn't written.
+TROUBLES = """
+UPDATE eventing_webhook_endpoint endpoint SET troubles = CASE WHEN %(well)s THEN 0 ELSE troubles + 1 END
+FROM eventing_webhook_delivery settled
+WHERE settled.id = %(id)s AND endpoint.id = settled.endpoint_id AND NOT (%(well)s AND troubles = 0)
 """
 
 # All that waits, of one sequence or of all, is due now, unless it waits behind one that failed.
@@ -217,8 +226,10 @@ def claim(endpoint_id: UUID) -> Claim | None:
     """Take the delivery that has been due for longest, unless enough are under way to the endpoint."""
     with transaction.atomic():
         held = run(HOLD, {"endpoint": endpoint_id})
-        wanted = {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
-        claimed = run(CLAIM, wanted) if held else []
+        if not held:
+            return None
+        at_once = 1 if held[0][0] >= MOST_TROUBLES else AT_ONCE
+        claimed = run(CLAIM, {"endpoint": endpoint_id, "at_once": at_once, "lease": _lease()})
     for id, event_id, position, sequence, attempt, begun_at in claimed:
         (row,) = run(RECORDS, {"ids": [event_id]})
         return Claim(id, attempt, begun_at, position, sequence, row)
@@ -233,6 +244,7 @@ def settle(claim: Claim, answer: Answer) -> None:
     else:
         error = f"{answer.error} {answer.excerpt}".strip()
         run(PUT_OFF, {**told, "error": error, "delay": _delay(claim.attempt, answer.wait)})
+    run(TROUBLES, {"id": claim.id, "well": answer.is_success and answer.milliseconds < LONG})
 
 
 def schedule() -> Sequence[float]:
