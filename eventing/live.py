@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -144,7 +144,7 @@ def heartbeat(position: int) -> bytes:
     return f": \nid: {position}\n\n".encode()
 
 
-async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> AsyncIterator[bytes]:
+async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> AsyncGenerator[bytes, None]:
     """Everything after a position, as it happens, until the stream's time is over, the server stops, or the follower
     may not listen any more. Each read takes a connection to the database and gives it back."""
     now = asyncio.get_running_loop().time

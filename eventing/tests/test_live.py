@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,11 +15,13 @@ from uuid import UUID
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.models import Session
 from django.db import connection
+from django.test import AsyncClient
 from pytest_django import Settings
 from redis import Redis
 
-from eventing import live, nudges, seats
+from eventing import hints, live, nudges, seats
 from eventing.hints import Ear
 from eventing.live import Page, Source
 from eventing.records import Record
@@ -60,14 +64,14 @@ def read_all(read: Callable[[int], Page], after: int = 0) -> list[int]:
     return found
 
 
-def followed(source: Source, after: int = 0) -> tuple[Anybody, AsyncIterator[bytes]]:
+def followed(source: Source, after: int = 0) -> tuple[Anybody, AsyncGenerator[bytes, None]]:
     seat = seats.take(seats.streams(), "somebody")
     assert seat is not None
     anybody = Anybody(source)
     return anybody, live.follow(anybody, source, seat, after)
 
 
-async def next_event(frames: AsyncIterator[bytes]) -> bytes:
+async def next_event(frames: AsyncGenerator[bytes, None]) -> bytes:
     """The next frame that has an event."""
     async with asyncio.timeout(LONG):
         async for frame in frames:
@@ -183,6 +187,76 @@ def test_who_may_not_listen_any_more_hears_no_more(settings: Settings) -> None:
             return [frame async for frame in frames]
 
     assert asyncio.run(listen()) == [live.beginning(0)]
+
+
+@pytest.mark.parametrize("lost", ["the session", "the permission"])
+def test_a_stream_by_cookie_ends_at_the_next_heartbeat_after_the_right_to_listen_is_lost(
+    settings: Settings, lost: str
+) -> None:
+    settings.EVENTING = {**settings.EVENTING, "STREAM_HEARTBEAT_SECONDS": 0.1}
+    user = User.objects.create_user("watcher")
+    user.user_permissions.set(Permission.objects.filter(codename="view_storedevent"))
+    browser = AsyncClient()
+    browser.force_login(user)
+
+    def lose() -> None:
+        if lost == "the session":
+            Session.objects.all().delete()
+        else:
+            user.user_permissions.clear()
+
+    async def listen() -> int:
+        answer: Any = await browser.get("/api/v1/stream", headers={"Accept": "text/event-stream"})
+        assert answer.status_code == 200
+        heartbeats = 0
+        async with asyncio.timeout(LONG):
+            async for frame in answer.streaming_content:
+                heartbeats += frame.startswith(b": ")
+                if heartbeats == 2:
+                    await sync_to_async(lose)()
+        return heartbeats
+
+    assert asyncio.run(listen()) == 2
+
+
+async def is_cut_off_from_one_who_reads_no_more(meanwhile: Callable[[], None] = lambda: None) -> bool:
+    """Whether whoever serves a stream, and can't get rid of its first frame, is cut off."""
+    _, frames = followed(Source(partial(live.read_log, None), 0, sees_persons=False))
+    begun = asyncio.Event()
+
+    async def serve() -> None:
+        async for _ in frames:
+            begun.set()
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+    await begun.wait()
+    meanwhile()
+    await asyncio.wait([serving], timeout=LONG)
+    await frames.aclose()
+    return serving.cancelled()
+
+
+def test_a_stream_whose_client_reads_no_more_is_cut_off_a_while_after_the_end_of_its_life(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVENTING = {**settings.EVENTING, "STREAM_SECONDS": 0.1}
+    monkeypatch.setattr(live, "OVERTIME", 0.1)
+
+    assert asyncio.run(is_cut_off_from_one_who_reads_no_more())
+
+
+def test_a_stream_whose_client_reads_no_more_is_cut_off_soon_after_the_server_is_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live, "listener", hints.Listener())
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    try:
+        assert asyncio.run(is_cut_off_from_one_who_reads_no_more(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM]  # the server hears of it too
 
 
 def of_a_newer_program(position: int) -> None:
