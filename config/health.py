@@ -14,7 +14,8 @@ import msgspec
 from django.conf import settings
 from django.db import ProgrammingError, connection
 from django.db.migrations.loader import MigrationLoader
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.deprecation import MiddlewareMixin
 
 from config.celery import app
 from eventing import status
@@ -101,6 +102,16 @@ def readyz(request: HttpRequest) -> JsonResponse:
         status=200 if ready else 503,
         headers={"Cache-Control": "no-store"},
     )
+
+
+class Probes(MiddlewareMixin):
+    """Answers those who watch the processes, whatever host they take them for."""
+
+    get_response: Callable[[HttpRequest], HttpResponseBase]
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:
+        view = {"/livez": livez, "/readyz": readyz}.get(request.path_info)
+        return view(request) if view else None
 
 
 def _is_behind(summary: Summary) -> bool:

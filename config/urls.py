@@ -6,7 +6,7 @@ from django.views.decorators.cache import cache_page
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config import health, problems
+from config import problems
 
 READ = ["get", "head"]
 
@@ -26,8 +26,6 @@ urlpatterns = [
     path("api/v1/schema", description, name="schema"),
     path("api/v1/docs", SpectacularSwaggerView.as_view(url_name="schema", http_method_names=READ), name="docs"),
     re_path("^api/", problems.nothing_here),
-    path("livez", health.livez),
-    path("readyz", health.readyz),
     path("problems/", problems.problems_page, name="problems"),
     path("problems/<slug:code>", problems.problem_page, name="problem"),
 ]

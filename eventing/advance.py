@@ -58,12 +58,14 @@ FOR UPDATE
 _READ = """
 SELECT {columns}, log.position, {key} AS key
 FROM eventing_log log JOIN eventing_event event ON event.id = log.event_id
-WHERE log.position > %(after)s AND log.position <= %(until)s AND log.type = ANY(%(types)s)
+WHERE log.position > %(after)s AND log.position <= %(until)s {types}
     AND get_byte(sha256(convert_to({key}, 'UTF8')), 0) %% %(partitions)s = %(partition)s
 ORDER BY log.position LIMIT %(limit)s
 """
-READ_BY_STREAM = _READ.format(columns=EVENT_COLUMNS, key="event.category || '-' || event.stream_id")
-READ_BY_FIELD = _READ.format(columns=EVENT_COLUMNS, key="(event.data ->> %(key)s)")
+_STREAM, _OF_TYPES = "event.category || '-' || event.stream_id", "AND log.type = ANY(%(types)s)"
+READ_BY_STREAM = _READ.format(columns=EVENT_COLUMNS, key=_STREAM, types=_OF_TYPES)
+READ_BY_FIELD = _READ.format(columns=EVENT_COLUMNS, key="(event.data ->> %(key)s)", types=_OF_TYPES)
+READ_ALL = _READ.format(columns=EVENT_COLUMNS, key=_STREAM, types="")
 
 # Waits for the batch that is under way, so that the rows which a partition writes have one writer at a time.
 WAIT = """
@@ -200,7 +202,7 @@ def _rows(subscription: Subscription, partition: int, *, after: int, until: int,
     while len(rows) < limit and after < until:
         end = min(after + window, until)
         rows += run(
-            READ_BY_FIELD if subscription.key else READ_BY_STREAM,
+            READ_ALL if subscription.hears_of_all else READ_BY_FIELD if subscription.key else READ_BY_STREAM,
             {
                 "after": after,
                 "until": end,

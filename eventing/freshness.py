@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from django.core import signing
-from django.db import connection
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,7 +26,7 @@ from eventing.headers import CONSISTENCY_TOKEN, BadHeader, preferences
 from eventing.models import OutboxEntry
 from eventing.projections import ReadModel
 from eventing.records import Stream
-from eventing.statements import run
+from eventing.statements import give_back, run
 from eventing.store import Pending
 from eventing.subscriptions import name_of, subscription_named
 
@@ -215,8 +214,7 @@ def _look(targets: Sequence[Target], names: Sequence[str], key: str) -> tuple[Se
 
 def rest(seconds: float) -> None:
     """Leave the connection to others meanwhile, where there is a pool of them."""
-    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
-        connection.close()
+    give_back()
     time.sleep(seconds)
 
 

@@ -49,8 +49,10 @@ class Ear:
 
     async def wait(self, seconds: float) -> None:
         """Wait for the next hint since the last wait, no longer than that many seconds."""
+        # `wait_for` of Python 3.11 swallows a cancellation that comes together with a hint.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hint.wait(), max(0.0, seconds))
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._hint.wait()
         self._hint.clear()
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error, connection
@@ -30,7 +31,9 @@ POLL = 1.0  # seconds after which a stream looks for itself
 REST = 0.05  # seconds between two reads of a stream, however many hints come
 OVERTIME = 30.0  # seconds after the end of its life at which a stream is cut off whose client reads no more
 
-RETRY = b"retry: 1000\n\n"
+UNREADABLE = "This event can't be read here."
+
+RETRY = 1000  # milliseconds after which a client that was cut off comes back
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +59,18 @@ ORDER BY log.position LIMIT %(limit)s
 """
 
 
+class Unreadable(NamedTuple):
+    """An event that this process can't read, because a newer program recorded it, or something is wrong with it."""
+
+    position: int
+    type: str
+    error: Exception
+
+
 class Page(NamedTuple):
     """Events that were read, the position up to which there are no others, and whether there's more to read at once."""
 
-    records: Sequence[Record]
+    records: Sequence[Record | Unreadable]
     position: int
     more: bool
 
@@ -90,7 +101,7 @@ def head() -> int:
 
 def read_stream(stream: Stream, after: int) -> Page:
     """The next events of one stream after a position."""
-    found = records(
+    found = _read(
         run(READ_STREAM, {"category": stream.category, "stream_id": stream.id, "after": after, "limit": BATCH})
     )
     return Page(found, found[-1].position if found else after, len(found) == BATCH)
@@ -102,7 +113,7 @@ def read_log(types: Sequence[str] | None, after: int) -> Page:
     until = min(after + WINDOW, end)
     if until <= after:
         return Page([], after, more=False)
-    found = records(run(READ_LOG, {"after": after, "until": until, "types": types, "limit": BATCH}))
+    found = _read(run(READ_LOG, {"after": after, "until": until, "types": types, "limit": BATCH}))
     if len(found) == BATCH:
         return Page(found, found[-1].position, more=True)
     return Page(found, until, until < end)
@@ -110,7 +121,22 @@ def read_log(types: Sequence[str] | None, after: int) -> Page:
 
 def frame(record: Record, shown: bytes) -> bytes:
     """An event as Server-Sent Events has it."""
-    return f"id: {record.position}\nevent: {record.event.stored_name}\ndata: ".encode() + shown + b"\n\n"
+    return _frame(record.position, record.event.stored_name, shown)
+
+
+def gap(unreadable: Unreadable) -> bytes:
+    """What stands for an event that can't be read: whoever follows knows that there is one, and goes on."""
+    told = {"type": unreadable.type, "position": unreadable.position, "data": None, "error": UNREADABLE}
+    return _frame(unreadable.position, unreadable.type, msgspec.json.encode(told))
+
+
+def _frame(position: int, type: str, shown: bytes) -> bytes:
+    return f"id: {position}\nevent: {type}\ndata: ".encode() + shown + b"\n\n"
+
+
+def beginning(position: int) -> bytes:
+    """How a stream begins. A client that is cut off before the first event knows where to go on, for it was told."""
+    return f"retry: {RETRY}\nid: {position}\n\n".encode()
 
 
 def heartbeat(position: int) -> bytes:
@@ -118,22 +144,23 @@ def heartbeat(position: int) -> bytes:
     return f": \nid: {position}\n\n".encode()
 
 
-async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> AsyncIterator[bytes]:
+async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> AsyncGenerator[bytes, None]:
     """Everything after a position, as it happens, until the stream's time is over, the server stops, or the follower
     may not listen any more. Each read takes a connection to the database and gives it back."""
     now = asyncio.get_running_loop().time
     pulse: float = settings.EVENTING["STREAM_HEARTBEAT_SECONDS"]
     end, beat = now() + settings.EVENTING["STREAM_SECONDS"], now() + pulse
+    told = False
     with listener.listening() as ear:
         overtime = asyncio.get_running_loop().call_at(end + OVERTIME, ear.cut_off)
         try:
-            yield RETRY
+            yield beginning(after)
             while now() < end and not ear.closing:
                 read_at = now()
                 page = await _apart(source.read, after)
                 if page.records:  # in one piece, so that a client that has left is noticed before the next one
-                    shown = [follower.shown(record, sees_persons=source.sees_persons) for record in page.records]
-                    yield b"".join(map(frame, page.records, shown))
+                    told = told or _tell_of_gap(page)
+                    yield b"".join(_shown(record, follower, source) for record in page.records)
                 after = page.position
                 if now() >= beat:
                     if (allowed := await _apart(_kept, follower, seat)) is None:
@@ -148,6 +175,40 @@ async def follow(follower: Follower, source: Source, seat: Seat, after: int) -> 
         finally:
             overtime.cancel()
             await _apart(seats.leave, seat)
+
+
+def _read(rows: Sequence[tuple[Any, ...]]) -> Sequence[Record | Unreadable]:
+    """The records in rows, each for itself where they can't be read together."""
+    try:
+        return records(rows)
+    except Error:
+        raise  # the server's fault, not an event's
+    except Exception:
+        return [_read_alone(row) for row in rows]
+
+
+def _read_alone(row: tuple[Any, ...]) -> Record | Unreadable:
+    try:
+        return records([row])[0]
+    except Error:
+        raise
+    except Exception as error:
+        return Unreadable(position=row[13], type=row[4], error=error)
+
+
+def _shown(record: Record | Unreadable, follower: Follower, source: Source) -> bytes:
+    if isinstance(record, Unreadable):
+        return gap(record)
+    return frame(record, follower.shown(record, sees_persons=source.sees_persons))
+
+
+def _tell_of_gap(page: Page) -> bool:
+    """Log the first event of a page that can't be read. Returns whether there was one."""
+    for record in page.records:
+        if isinstance(record, Unreadable):
+            logger.error("A stream passes over the event at %s, a %s: %r", record.position, record.type, record.error)
+            return True
+    return False
 
 
 async def _apart(function: Callable[..., R], *arguments: Any) -> R:

@@ -39,7 +39,8 @@ STREAM = {
     (200, "text/event-stream"): OpenApiResponse(
         OpenApiTypes.STR,
         description="Server-Sent Events. `id` is the event's position in the log, `event` its type, and `data` a JSON "
-        "object of `version`, `type`, `occurred_at`, `recorded_at`, `actor`, `position`, `data` and `stream`. It "
+        "object of `version`, `type`, `occurred_at`, `recorded_at`, `actor`, `position`, `data` and `stream`; of "
+        "an event that this server can't read yet, of `type`, `position`, `data`, which is null, and `error`. It "
         "ends after a few minutes; come back with `Last-Event-ID`, and nothing is missed or repeated.",
     )
 }
@@ -123,7 +124,7 @@ class Live(APIView):
             raise NotLive
         if request.method == "HEAD":
             return HttpResponse(content_type=EventStream.media_type, headers=HEADERS)
-        if (seat := seats.take(str(request.user.pk))) is None:
+        if (seat := seats.take(seats.streams(), str(request.user.pk))) is None:
             raise Throttled(RETRY_SECONDS, "This account has as many streams open as it may.")
         listening = Listening(self, request, asked)
         stream = live.follow(listening, source, seat, source.start if after is None else after)

@@ -21,3 +21,9 @@ def run(statement: LiteralString, parameters: Mapping[str, Any] | None = None) -
         cursor = psycopg.Cursor(connection.connection)
         cursor.execute(statement, parameters, binary=True)
         return cursor.fetchall() if cursor.description else []
+
+
+def give_back() -> None:
+    """Leave the connection to others, where there is a pool of them, before waiting for something else."""
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()

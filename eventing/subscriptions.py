@@ -43,6 +43,8 @@ class Subscription(ABC):
 
     kind: ClassVar[str]
     starts_at_head: ClassVar[bool]
+    hears_of_all: ClassVar[bool] = False
+    """Whether it's for events of every stream and type, also of those that only a newer program knows."""
     version = 1
     """Counted up by projections whose read model has to be built anew."""
 

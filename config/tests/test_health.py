@@ -116,6 +116,13 @@ def test_replays_that_are_needed_and_under_way_are_named(client: Client, monkeyp
     ]
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_come_by_address_and_plain_http(client: Client, settings: Settings, path: str) -> None:
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["shop.example"], True
+    assert client.get(path, headers={"Host": "10.1.2.3:8000"}).status_code == 200
+    assert client.get("/api/v1/orders", headers={"Host": "10.1.2.3:8000"}, secure=True).status_code == 400
+
+
 def test_a_process_is_not_ready_before_its_migrations(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_migrations", lambda: [("orders", "9999_the_next")])
     code, answer = readiness(client)

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from ipaddress import ip_network
@@ -23,6 +24,7 @@ from eventing.tests.receiver import Receiver, Reply, receiving
 from eventing.webhooks import addresses, sending
 from eventing.webhooks.addresses import Refused
 from eventing.webhooks.sending import Answer
+from tests.waiting import eventually
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -57,6 +59,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     return resolve
+
+
+def resolved(url: str) -> list[str]:
+    return addresses.resolved(addresses.parsed(url), seconds=10)
 
 
 def sent_to(url: str) -> Answer:
@@ -115,15 +121,15 @@ def test_a_url_says_what_is_wrong_with_it(url: str, complaint: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "[::ffff:7f00:1]"])
 def test_a_host_can_be_written_in_no_way_that_leads_inside(host: str) -> None:
     with pytest.raises(Refused):
-        addresses.resolved(addresses.parsed(f"https://{host}/"))
+        resolved(f"https://{host}/")
 
 
 def test_of_a_hosts_addresses_those_inside_are_left_out(names: Names) -> None:
     names(["10.0.0.1", "8.8.8.8"])
-    assert addresses.resolved(addresses.parsed("https://example.com/")) == ["8.8.8.8"]
+    assert resolved("https://example.com/") == ["8.8.8.8"]
     names(["10.0.0.1", "169.254.169.254"])
     with pytest.raises(Refused, match=r"example\.com has no address on the public internet"):
-        addresses.resolved(addresses.parsed("https://example.com/"))
+        resolved("https://example.com/")
 
 
 def test_what_is_sent_goes_to_the_address_that_was_checked_though_the_name_has_another_by_now(
@@ -150,6 +156,53 @@ def test_of_several_addresses_the_first_that_takes_a_connection_is_sent_to(recei
     names(["127.0.0.9", "127.0.0.1"])
     receiver.host = "two.example"
     assert sent_to(receiver.url).is_success
+
+
+def test_an_address_that_swallows_everything_keeps_a_message_from_no_other(
+    receiver: Receiver, names: Names, settings: Settings
+) -> None:
+    settings.EVENTING = {**settings.EVENTING, "WEBHOOK_SECONDS": 4}
+    receiver.host = "two.example"
+    names(["127.0.0.2", "127.0.0.1"])
+    with ExitStack() as waiting:
+        full = waiting.enter_context(socket.create_server(("127.0.0.2", receiver.port), backlog=0))
+        assert eventually(lambda: not takes_one_more(full, waiting))
+        assert sent_to(receiver.url).is_success
+
+
+def takes_one_more(server: socket.socket, waiting: ExitStack) -> bool:
+    """Whether somebody who connects to a server that accepts nobody is queued."""
+    try:
+        waiting.enter_context(socket.create_connection(server.getsockname(), timeout=0.2))
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_name_server_that_never_answers_is_waited_for_no_longer_than_a_receiver(
+    receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVENTING = {**settings.EVENTING, "WEBHOOK_SECONDS": 0.3}
+    monkeypatch.setattr(addresses, "_lookups", threading.BoundedSemaphore(2))
+    receiver.host = "slow.example"
+    answering, asked = threading.Event(), list[str]()
+    really = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *about: Any, **options: Any) -> list[Any]:
+        asked.append(host)
+        answering.wait(60)
+        return list(really("127.0.0.1", *about, **options))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        for _ in range(3):
+            answer = sent_to(receiver.url)
+            assert answer.error == "Not sent: slow.example wasn't found within 0.3 seconds."
+            assert answer.milliseconds < 3_000
+        assert asked == ["slow.example"] * 2  # and nobody asks a third time before one of them has ended
+        answering.set()
+        settings.EVENTING = {**settings.EVENTING, "WEBHOOK_SECONDS": 30}
+        assert sent_to(receiver.url).is_success
 
 
 def test_a_redirect_leads_nowhere(receiver: Receiver) -> None:

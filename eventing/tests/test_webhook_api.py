@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
@@ -15,10 +17,13 @@ from pytest_django import Settings
 from eventing import audit
 from eventing.models import RequestedCommand, WebhookDelivery, WebhookEndpoint
 from eventing.tests.bank.customers import opens_account, pays_in
+from eventing.tests.conftest import InThreads
 from eventing.tests.receiver import Receiver, Reply, receiving
 from eventing.tests.test_webhooks import everything_is_sent, everything_is_walked
 from eventing.webhooks import endpoints
+from eventing.webhooks.api import TRIALS
 from tests.clients import ApiClient
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -180,6 +185,40 @@ def test_a_trial_says_what_came_back(shop: ApiClient, receiver: Receiver) -> Non
     answer = shop.post(of(registered(shop, "http://127.0.0.1:65001/"), "test")).json()
     assert (answer["status"], "ConnectError" in answer["error"]) == (None, True)
     assert not WebhookDelivery.objects.exists()
+
+
+def test_an_account_has_a_few_trials_under_way_and_no_more(
+    shop: ApiClient, receiver: Receiver, in_threads: InThreads
+) -> None:
+    made = registered(shop, receiver.url)
+    answering = threading.Event()
+    receiver.answer = lambda message: Reply(204 if answering.wait(60) else 500)
+
+    def try_once_more() -> Any:
+        assert eventually(lambda: len(receiver.heard) == TRIALS)
+        try:
+            return shop.post(of(made, "test"))
+        finally:
+            answering.set()
+
+    *tried, refused = in_threads(*[lambda: shop.post(of(made, "test"))] * TRIALS, try_once_more)
+    assert [answer.json()["status"] for answer in tried] == [204] * TRIALS
+    assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "throttled", "5")
+    assert shop.post(of(made, "test")).status_code == 200
+
+
+def test_nobody_is_asked_for_a_name_while_an_address_is_registered_or_changed(
+    shop: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *asked: Any, **options: Any) -> list[Any]:
+        assert options.get("flags") == socket.AI_NUMERICHOST or not host.endswith(".example")
+        return list(really(host, *asked, **options))
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    made = registered(shop, "https://slow.example/hooks")
+    assert shop.patch(of(made), {"url": "https://slower.example/hooks"}).status_code == 200
 
 
 def test_a_new_secret_says_until_when_the_old_one_is_valid(shop: ApiClient) -> None:

@@ -20,20 +20,24 @@ from django.utils import timezone
 from pytest_django import Settings
 from standardwebhooks import WebhookVerificationError
 
-from eventing import checkpoints, nudges, person_keys, store, sweeping
-from eventing.advance import advance
+from eventing import checkpoints, nudges, person_keys, records, store, sweeping
+from eventing.advance import advance, retry_due
 from eventing.domain import Rejected
 from eventing.kinds import aggregates, emitted_by
-from eventing.models import Checkpoint, StoredEvent, WebhookDelivery, WebhookEndpoint, WebhookSecret
+from eventing.models import Checkpoint, Delivery, StoredEvent, WebhookDelivery, WebhookEndpoint, WebhookSecret
 from eventing.nudges import Nudge
+from eventing.records import UnknownEvent, event_class
+from eventing.statements import run
 from eventing.status import status
 from eventing.subscriptions import Subscription, subscription_named
 from eventing.tests.bank.customers import closes_account, everything_is_relayed, opens_account, pays_in, stream_of
 from eventing.tests.bank.events import OwnerMoved
+from eventing.tests.bank.sagas import BONUS
 from eventing.tests.conftest import InThreads, Program
 from eventing.tests.receiver import Message, Receiver, Reply, receiving
 from eventing.tests.test_workers import WORKER
 from eventing.webhooks import announcing, deliveries, endpoints, messages, secrets
+from eventing.webhooks.deliveries import Claim
 from eventing.webhooks.endpoints import SUBSCRIPTION
 from eventing.webhooks.sending import Answer
 from tests.waiting import eventually
@@ -212,6 +216,34 @@ def test_a_walk_that_breaks_off_leaves_nothing_and_comes_again(
     assert WebhookDelivery.objects.count() == 1
 
 
+def test_an_event_of_a_type_that_only_a_newer_program_knows_waits_for_a_worker_of_that_program(
+    endpoint: WebhookEndpoint, receiver: Receiver, webhooks: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = opens_account("Ada")
+    everything_is_walked()
+    pays_in(account, 1)
+    opens_account("Ben")
+    closes_account(account)
+
+    def of_the_older_program(name: str) -> Any:
+        if name == PAID_IN:
+            raise UnknownEvent(name)
+        return event_class(name)
+
+    with monkeypatch.context() as older:
+        older.setattr(records, "event_class", of_the_older_program)
+        older.setattr(records, "_decoders", {})
+        older.setattr(webhooks, "types", [name for name in webhooks.types if name != PAID_IN])
+        everything_is_sent()
+    assert [message.event.get("owner") for message in receiver.heard] == ["Ada", "Ben"]
+    assert Delivery.objects.filter(subscription=SUBSCRIPTION).count() == 2  # it, and what is behind it in its stream
+    Delivery.objects.update(due_at=timezone.now())
+    while retry_due(webhooks, 0):
+        pass
+    everything_is_sent()
+    assert [message.said["type"] for message in receiver.heard[2:]] == [PAID_IN, "bank.account_closed"]
+
+
 def test_a_failure_blocks_its_own_stream_and_no_other(payments: WebhookEndpoint, receiver: Receiver) -> None:
     first, second = opens_account(), opens_account()
     pays_in(first, 1, 13, 3)
@@ -240,6 +272,37 @@ def test_a_failed_delivery_that_is_retried_lets_those_behind_it_follow_in_order(
     assert receiver.amounts == [13, 2, 3]
     with pytest.raises(Rejected, match="is done"):
         endpoints.retry(WebhookDelivery.objects.earliest("position"), who=shop)
+
+
+@pytest.mark.parametrize("again", ["retried", "replayed"])
+def test_what_waits_behind_a_failed_delivery_isnt_due_though_it_is_asked_for(
+    payments: WebhookEndpoint, receiver: Receiver, shop: User, again: str
+) -> None:
+    pays_in(opens_account(), 1, 13, 3)
+    fails_at(receiver)
+    everything_is_sent()
+    WebhookDelivery.objects.filter(position=3).update(state="failed", due_at=None)  # as if it had failed meanwhile
+    last = WebhookDelivery.objects.latest("position")
+    if again == "retried":
+        WebhookDelivery.objects.filter(pk=last.pk).update(state="waiting", due_at=None)
+        endpoints.retry(last, who=shop)
+    else:
+        assert replayed(payments, shop, since=3, done_too=True) == 1
+    last.refresh_from_db()
+    assert (last.state, last.due_at) == ("waiting", None)
+
+
+def test_the_sweep_looks_for_what_can_be_sent_and_not_for_what_waits_behind_it(
+    payments: WebhookEndpoint, shop: User
+) -> None:
+    pays_in(opens_account(), 1, 2)
+    everything_is_walked()
+    assert deliveries.due() == [payments.pk]
+    assert deliveries.claim(payments.pk) is not None
+    assert deliveries.due() == []
+    pays_in(opens_account(), 3)
+    everything_is_walked()
+    assert deliveries.due() == [payments.pk]
 
 
 def test_a_failed_delivery_that_is_skipped_lets_those_behind_it_go_on(
@@ -349,6 +412,28 @@ def test_a_slow_endpoint_holds_up_no_other_and_has_only_a_few_under_way(
         assert len({message.id for message in slow.heard}) == len(slow.heard) == 8
 
 
+@pytest.mark.parametrize("trouble", [Answer(None, "No answer within 15 seconds.", 15_000), Answer(204, "", 14_000)])
+def test_an_endpoint_in_trouble_has_one_message_under_way_until_one_goes_well(
+    endpoint: WebhookEndpoint, trouble: Answer
+) -> None:
+    for _ in range(20):
+        opens_account()
+    everything_is_walked()
+
+    def under_way() -> list[Claim]:
+        return list(iter(lambda: deliveries.claim(endpoint.pk), None))
+
+    claims = under_way()
+    assert len(claims) == deliveries.AT_ONCE
+    for claim in claims:
+        deliveries.settle(claim, trouble)
+    (alone,) = under_way()
+    deliveries.settle(alone, trouble)
+    (alone,) = under_way()
+    deliveries.settle(alone, Answer(204, "", 20))
+    assert len(under_way()) == deliveries.AT_ONCE
+
+
 def send_with_a_connection_of_its_own(webhooks: Subscription, endpoint_id: UUID) -> None:
     try:
         announcing.send_due(webhooks, endpoint_id, budget=60)
@@ -369,6 +454,27 @@ def test_several_workers_send_each_event_once_and_each_stream_in_order(
     for account in accounts:
         heard = [each.event["amount"] for each in receiver.heard if each.event["account_id"] == str(account)]
         assert heard == list(range(6))
+
+
+MUCH_IS_DUE = """
+INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
+SELECT %s, gen_random_uuid(), position, 'order-' || position %% %s, 'waiting', 0, statement_timestamp()
+FROM generate_series(1, 3000) position
+"""
+
+
+@pytest.mark.parametrize("streams", [1, 3_000])
+def test_a_claim_looks_at_little_however_much_is_due(endpoint: WebhookEndpoint, streams: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(MUCH_IS_DUE, [endpoint.pk, streams])
+        cursor.execute("ANALYZE eventing_webhook_delivery")
+    wanted = {"endpoint": endpoint.pk, "at_once": deliveries.AT_ONCE, "lease": timedelta(minutes=1)}
+    for _ in range(2):  # the second one finds the first under way
+        (((explained,),),) = run(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {deliveries.CLAIM}", wanted)
+        plan = explained["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
+    claimed = WebhookDelivery.objects.filter(attempts=1).order_by("position")
+    assert [delivery.position for delivery in claimed] == [1, 2][:streams]
 
 
 def test_what_was_sent_by_a_worker_that_was_killed_before_it_wrote_that_down_is_sent_again_with_the_same_id(
@@ -401,18 +507,24 @@ def test_attempts_that_never_end_are_counted_too(endpoint: WebhookEndpoint, rece
     assert (delivery.state, "never ended" in delivery.last_error) == ("failed", True)
 
 
-def test_only_the_last_attempt_says_what_became_of_a_delivery(endpoint: WebhookEndpoint) -> None:
+@pytest.mark.parametrize("between", ["nothing", "a retry, from which on attempts are counted anew"])
+def test_only_the_last_attempt_says_what_became_of_a_delivery(
+    endpoint: WebhookEndpoint, shop: User, between: str
+) -> None:
     opens_account()
     everything_is_walked()
     late = deliveries.claim(endpoint.pk)
     time_passes()
+    if between != "nothing":
+        endpoints.retry(WebhookDelivery.objects.get(), who=shop)
     last = deliveries.claim(endpoint.pk)
     assert late is not None
     assert last is not None
     deliveries.settle(late, Answer(500, "Answered 500.", 1))
-    assert what_became() == [("waiting", 2)]
+    assert what_became() == [("waiting", last.attempt)]
+    assert deliveries.claim(endpoint.pk) is None  # for it's under way
     deliveries.settle(last, Answer(204, "", 1))
-    assert what_became() == [("done", 2)]
+    assert what_became() == [("done", last.attempt)]
 
 
 def test_a_paused_subscription_makes_and_sends_nothing(
@@ -639,11 +751,11 @@ def test_workers_send_what_happens(
     endpoint: WebhookEndpoint, receiver: Receiver, program: Program, tmp_path: Path
 ) -> None:
     settings = {"WEBHOOK_INSECURE": "true", "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    pays_in(opens_account(), *range(20))  # before there is anybody who'd pay the bonus in between
     program(*WORKER, **settings)
     program(*[part.replace("eventing", "webhooks") for part in WORKER], "--pool=threads", **settings)
     program("celery", "--app=config", "beat", "--schedule", str(tmp_path / "beat"))
-    pays_in(opens_account(), *range(20))
-    assert eventually(lambda: len(receiver.heard) == 21)
-    assert receiver.amounts == list(range(20))
+    assert eventually(lambda: len(receiver.heard) == 22, seconds=120)
+    assert receiver.amounts == [*range(20), BONUS]
     assert json.loads(receiver.heard[0].body)["type"] == "bank.account_opened"
     assert eventually(lambda: set(what_became()) == {("done", 1)})

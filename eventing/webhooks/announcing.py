@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from eventing import checkpoints, context, nudges
 from eventing.deliveries import NeverEnded, describe
 from eventing.records import Record, event_classes
+from eventing.statements import give_back
 from eventing.subscriptions import Subscription
 from eventing.webhooks import deliveries, endpoints, messages, secrets, sending
 from eventing.webhooks.deliveries import Claim
@@ -33,11 +34,13 @@ class WebhookSubscription(Subscription):
     """The place in the log up to which all endpoints have their deliveries. It only makes rows, so no endpoint holds
     it up; and one partition, for making a row is no work.
 
-    Made after all apps are there: it hears of every event that any of them knows.
+    Made after all apps are there, so that it can name every event that any of them knows. It hears of the others too,
+    which only a newer program knows while it's being installed: these fail here, and wait for a worker that does.
     """
 
     kind = "webhook"
     starts_at_head = True
+    hears_of_all = True
 
     def __init__(self) -> None:
         super().__init__(name=endpoints.SUBSCRIPTION, events=())
@@ -70,8 +73,9 @@ def send_due(subscription: Subscription, endpoint_id: UUID, *, budget: float) ->
 
 def try_out(endpoint: WebhookEndpoint) -> Answer:
     """Send an endpoint a message that says nothing, now and once, outside of the order of events."""
-    body = messages.test(timezone.now(), str(endpoint.pk))
-    return sending.send(endpoint.url, id=str(uuid7()), body=body, secrets=secrets.valid(endpoint.pk))
+    body, valid = messages.test(timezone.now(), str(endpoint.pk)), secrets.valid(endpoint.pk)
+    give_back()  # whoever isn't answered would keep it from everybody else
+    return sending.send(endpoint.url, id=str(uuid7()), body=body, secrets=valid)
 
 
 def _attempt(endpoint_id: UUID, claim: Claim) -> None:

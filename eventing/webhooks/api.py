@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import Http404
@@ -13,16 +14,17 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiWebhook, extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.exceptions import PermissionDenied, Throttled, ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from eventing import letters
+from eventing import letters, seats
 from eventing.api import LOCATION, Choice, Code, Items, Paging, Strict, Text, WholeNumber, query
 from eventing.idempotency import idempotent
+from eventing.seats import Room
 from eventing.subscriptions import subscription_named
 from eventing.webhooks import addresses, announcing, deliveries, endpoints
 from eventing.webhooks.addresses import Refused
@@ -33,15 +35,18 @@ from eventing.webhooks.models import WebhookDelivery, WebhookEndpoint
 VIEW = "eventing.view_webhookendpoint"
 MOST_HOURS = 7 * 24
 LARGEST_POSITION = 2**63 - 1
+TRIALS = 3  # that an account may have under way: each waits for a stranger
+RETRY_SECONDS = 5  # after which somebody who has too many may try again
 
 
 class Address(Text):
-    """Where an endpoint is: checked as it will be before each message."""
+    """Where an endpoint is, as far as that's seen without asking anybody: what a name resolves to is checked before
+    each message, when nothing is locked and no connection kept."""
 
     def to_internal_value(self, data: Any) -> str:
         url = super().to_internal_value(data)
         try:
-            addresses.resolved(addresses.parsed(url))
+            addresses.check_written(addresses.parsed(url))
         except Refused as refused:
             raise ValidationError(str(refused)) from None
         return url
@@ -325,8 +330,15 @@ class Trial(APIView):
 
     @extend_schema(operation_id="test_webhook_endpoint", request=None, responses=AnswerSerializer)
     def post(self, request: Request, endpoint_id: UUID) -> Response:
-        """Send it a `webhook.test` now, once, even if it's disabled; the answer says what came back."""
-        answer = announcing.try_out(_get(request, endpoint_id))
+        """Send it a `webhook.test` now, once, even if it's disabled; the answer says what came back. `throttled` when
+        several are under way."""
+        endpoint = _get(request, endpoint_id)
+        if (seat := seats.take(trials(), str(_who(request).pk))) is None:
+            raise Throttled(RETRY_SECONDS, f"This account has {TRIALS} trials under way.")
+        try:
+            answer = announcing.try_out(endpoint)
+        finally:
+            seats.leave(seat)
         return Response(AnswerSerializer(answer).data)
 
 
@@ -449,6 +461,11 @@ event_happened = OpenApiWebhook(
 def known_types() -> list[str]:
     """The stored names of all events."""
     return subscription_named(SUBSCRIPTION).types
+
+
+def trials() -> Room:
+    """Where those sit who try an endpoint out."""
+    return Room("trials", TRIALS, settings.EVENTING["WEBHOOK_SECONDS"] + RETRY_SECONDS)
 
 
 def _who(request: Request) -> User:

@@ -22,21 +22,26 @@ from eventing.records import Record, records
 from eventing.statements import run
 from eventing.webhooks.sending import Answer
 
-AT_ONCE = 4  # messages under way to one endpoint: a slow one has no more of the workers than that
+AT_ONCE = 4  # messages under way to one endpoint, which has no more of the workers than that
+MOST_TROUBLES = 3  # attempts in a row that failed or took long, from which on there's one at once until one goes well
+LONG = 5_000  # milliseconds
 MOST_REPLAYED = 10_000  # events that one replay looks at
 
 # What comes behind a delivery that was put off, or failed, isn't due before it: a claim then doesn't have to look at
 # everything that waits for an endpoint which is down.
-_MAKE = """
-INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
-SELECT %(endpoint)s, made.event_id, made.position, made.sequence, 'waiting', 0,
-    CASE WHEN ahead.position IS NULL THEN statement_timestamp() ELSE ahead.due_at END
-FROM {made} LEFT JOIN LATERAL (
+_AHEAD = """LEFT JOIN LATERAL (
     SELECT position, due_at FROM eventing_webhook_delivery open
-    WHERE open.endpoint_id = %(endpoint)s AND open.sequence = made.sequence AND open.position < made.position
+    WHERE open.endpoint_id = %(endpoint)s AND open.sequence = {of}.sequence AND open.position < {of}.position
         AND open.state IN ('waiting', 'failed')
     ORDER BY position DESC LIMIT 1
-) ahead ON true
+) ahead ON true"""
+_DUE_AT = "CASE WHEN ahead.position IS NULL THEN statement_timestamp() ELSE ahead.due_at END"
+
+_MAKE = f"""
+INSERT INTO eventing_webhook_delivery (endpoint_id, event_id, position, sequence, state, attempts, due_at)
+SELECT %(endpoint)s, made.event_id, made.position, made.sequence, 'waiting', 0,
+    {_DUE_AT}
+FROM {{made}} {_AHEAD.format(of="made")}
 """
 
 # An event that failed to be walked past, and is now, may have been replayed meanwhile.
@@ -59,7 +64,7 @@ WITH made AS (
 ), replayed AS (
     {_MAKE.format(made="made")}
     ON CONFLICT (endpoint_id, position) DO UPDATE
-        SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
+        SET state = 'waiting', attempts = 0, due_at = excluded.due_at, finished_at = NULL, reason = ''
         WHERE eventing_webhook_delivery.state IN ('failed', 'skipped')
             OR %(done_too)s AND eventing_webhook_delivery.state = 'done'
     RETURNING position
@@ -68,36 +73,44 @@ SELECT (SELECT count(*) FROM replayed), (SELECT count(*) FROM made), (SELECT max
 """
 
 # One claims at a time for an endpoint, so that each sees what the others have under way.
-HOLD = "SELECT id FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
+HOLD = "SELECT troubles FROM eventing_webhook_endpoint WHERE id = %(endpoint)s AND enabled FOR NO KEY UPDATE"
 
-CLAIM = """
-UPDATE eventing_webhook_delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
-    leased_until = statement_timestamp() + %(lease)s
-FROM (
-    SELECT due.id AS claimed_id FROM eventing_webhook_delivery due
-    WHERE due.endpoint_id = %(endpoint)s AND due.state = 'waiting' AND due.due_at <= statement_timestamp()
-        AND (due.leased_until IS NULL OR due.leased_until <= statement_timestamp())
-        AND due.position = (
-            SELECT min(open.position) FROM eventing_webhook_delivery open
-            WHERE open.endpoint_id = due.endpoint_id AND open.sequence = due.sequence
-                AND open.state IN ('waiting', 'failed')
-        )
-        AND %(at_once)s > (
-            SELECT count(*) FROM eventing_webhook_delivery sent
-            WHERE sent.endpoint_id = due.endpoint_id AND sent.leased_until > statement_timestamp()
-        )
-    ORDER BY due.due_at, due.position LIMIT 1
-    FOR UPDATE SKIP LOCKED
-) claimed
-WHERE eventing_webhook_delivery.id = claimed_id
-RETURNING id, event_id, position, sequence, attempts
+_UNDER_WAY = "FROM eventing_webhook_delivery WHERE endpoint_id = {endpoint} AND leased_until > statement_timestamp()"
+
+# What has been due for longest and begins its sequence. Of what is due the index has the order, and what is behind
+# something under way is passed over without a look at its sequence, so it's soon found, however much waits. OFFSET
+# keeps the server from sorting all of it, because it believes that there is little.
+_FIRST = f"""
+SELECT id FROM (
+    SELECT id, sequence, position FROM eventing_webhook_delivery
+    WHERE endpoint_id = {{endpoint}} AND state = 'waiting' AND due_at <= statement_timestamp()
+    ORDER BY due_at, position OFFSET 0
+) due
+WHERE sequence <> ALL (ARRAY(SELECT sequence {_UNDER_WAY})) AND position = (
+    SELECT min(open.position) FROM eventing_webhook_delivery open
+    WHERE open.endpoint_id = {{endpoint}} AND open.sequence = due.sequence AND open.state IN ('waiting', 'failed')
+)
+LIMIT 1
 """
 
-# Only the attempt that was last begun says what became of it.
+CLAIM = f"""
+WITH claimed AS (
+    SELECT id FROM eventing_webhook_delivery
+    WHERE id = ({_FIRST.format(endpoint="%(endpoint)s")}) AND state = 'waiting'
+        AND %(at_once)s > (SELECT count(*) {_UNDER_WAY.format(endpoint="%(endpoint)s")})
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE eventing_webhook_delivery delivery SET attempts = attempts + 1, attempted_at = statement_timestamp(),
+    leased_until = statement_timestamp() + %(lease)s
+FROM claimed WHERE delivery.id = claimed.id
+RETURNING delivery.id, event_id, position, sequence, attempts, attempted_at
+"""
+
+# Only the attempt that was last begun says what became of it. Its number doesn't tell: a retry counts anew.
 DONE = """
 UPDATE eventing_webhook_delivery SET state = 'done', finished_at = statement_timestamp(), leased_until = NULL,
     last_status = %(status)s, last_error = '', milliseconds = %(milliseconds)s
-WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+WHERE id = %(id)s AND state = 'waiting' AND attempted_at = %(begun_at)s
 """
 
 PUT_OFF = """
@@ -105,13 +118,20 @@ WITH failed AS (
     UPDATE eventing_webhook_delivery SET state = CASE WHEN %(delay)s::interval IS NULL THEN 'failed' ELSE 'waiting' END,
         due_at = statement_timestamp() + %(delay)s::interval, leased_until = NULL,
         last_status = %(status)s, last_error = %(error)s, milliseconds = %(milliseconds)s
-    WHERE id = %(id)s AND state = 'waiting' AND attempts = %(attempt)s
+    WHERE id = %(id)s AND state = 'waiting' AND attempted_at = %(begun_at)s
     RETURNING endpoint_id, sequence, position
 )
 UPDATE eventing_webhook_delivery behind SET due_at = statement_timestamp() + %(delay)s::interval
 FROM failed
 WHERE behind.endpoint_id = failed.endpoint_id AND behind.sequence = failed.sequence
     AND behind.position > failed.position AND behind.state = 'waiting'
+"""
+
+# Most endpoints have no trouble, and their row isn't written.
+TROUBLES = """
+UPDATE eventing_webhook_endpoint endpoint SET troubles = CASE WHEN %(well)s THEN 0 ELSE troubles + 1 END
+FROM eventing_webhook_delivery settled
+WHERE settled.id = %(id)s AND endpoint.id = settled.endpoint_id AND NOT (%(well)s AND troubles = 0)
 """
 
 # All that waits, of one sequence or of all, is due now, unless it waits behind one that failed.
@@ -126,10 +146,16 @@ WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND (due_at IS NULL OR du
     )
 """
 
-RETRY = """
+RETRY = f"""
+WITH retried AS (
+    SELECT retried.id AS retried_id, {_DUE_AT} AS retried_at
+    FROM eventing_webhook_delivery retried {_AHEAD.format(of="retried")}
+    WHERE retried.id = %(id)s
+)
 UPDATE eventing_webhook_delivery
-SET state = 'waiting', attempts = 0, due_at = statement_timestamp(), finished_at = NULL, reason = ''
-WHERE id = %(id)s AND state <> 'done' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+SET state = 'waiting', attempts = 0, due_at = retried_at, finished_at = NULL, reason = ''
+FROM retried
+WHERE id = retried_id AND state <> 'done' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
 RETURNING sequence
 """
 
@@ -140,13 +166,10 @@ WHERE id = %(id)s AND state IN ('waiting', 'failed')
 RETURNING sequence
 """
 
-# Endpoints for which something is due, whatever became of the nudge for it.
-DUE = """
-SELECT id FROM eventing_webhook_endpoint endpoint WHERE enabled AND EXISTS (
-    SELECT FROM eventing_webhook_delivery due
-    WHERE due.endpoint_id = endpoint.id AND state = 'waiting' AND due_at <= statement_timestamp()
-        AND (leased_until IS NULL OR leased_until <= statement_timestamp())
-)
+# Endpoints for which something is due that can be sent, whatever became of the nudge for it.
+DUE = f"""
+SELECT endpoint.id FROM eventing_webhook_endpoint endpoint
+CROSS JOIN LATERAL ({_FIRST.format(endpoint="endpoint.id")}) due WHERE enabled
 """
 
 
@@ -155,6 +178,7 @@ class Claim(NamedTuple):
 
     id: int
     attempt: int
+    begun_at: datetime
     position: int
     sequence: str
     row: tuple[Any, ...]
@@ -202,22 +226,25 @@ def claim(endpoint_id: UUID) -> Claim | None:
     """Take the delivery that has been due for longest, unless enough are under way to the endpoint."""
     with transaction.atomic():
         held = run(HOLD, {"endpoint": endpoint_id})
-        wanted = {"endpoint": endpoint_id, "at_once": AT_ONCE, "lease": _lease()}
-        claimed = run(CLAIM, wanted) if held else []
-    for id, event_id, position, sequence, attempt in claimed:
+        if not held:
+            return None
+        at_once = 1 if held[0][0] >= MOST_TROUBLES else AT_ONCE
+        claimed = run(CLAIM, {"endpoint": endpoint_id, "at_once": at_once, "lease": _lease()})
+    for id, event_id, position, sequence, attempt, begun_at in claimed:
         (row,) = run(RECORDS, {"ids": [event_id]})
-        return Claim(id, attempt, position, sequence, row)
+        return Claim(id, attempt, begun_at, position, sequence, row)
     return None
 
 
 def settle(claim: Claim, answer: Answer) -> None:
     """Write down what became of an attempt: it's done, or comes again by the schedule, or has failed."""
-    told = {"id": claim.id, "attempt": claim.attempt, "status": answer.status, "milliseconds": answer.milliseconds}
+    told = {"id": claim.id, "begun_at": claim.begun_at, "status": answer.status, "milliseconds": answer.milliseconds}
     if answer.is_success:
         run(DONE, told)
     else:
         error = f"{answer.error} {answer.excerpt}".strip()
         run(PUT_OFF, {**told, "error": error, "delay": _delay(claim.attempt, answer.wait)})
+    run(TROUBLES, {"id": claim.id, "well": answer.is_success and answer.milliseconds < LONG})
 
 
 def schedule() -> Sequence[float]:
@@ -229,7 +256,7 @@ def schedule() -> Sequence[float]:
 def retry(endpoint_id: UUID, delivery_id: int) -> bool:
     """Let a delivery that isn't done be made now, with all its attempts, and what waits behind it afterwards. Returns
     whether it could be; in a transaction that holds the walk."""
-    return _released(endpoint_id, run(RETRY, {"id": delivery_id}))
+    return _released(endpoint_id, run(RETRY, {"endpoint": endpoint_id, "id": delivery_id}))
 
 
 def skip(endpoint_id: UUID, delivery_id: int, *, reason: str) -> bool:

@@ -21,6 +21,7 @@ class WebhookEndpoint(models.Model):
     enabled = models.BooleanField(default=True, db_default=True)
     disabled_reason = models.TextField(default="", db_default="")
     disabled_at = models.DateTimeField(null=True)
+    troubles = models.IntegerField(default=0, db_default=0, help_text="Attempts in a row that failed or took long.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -89,7 +90,7 @@ class WebhookDelivery(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["endpoint", "due_at"],
+                fields=["endpoint", "due_at", "position"],
                 condition=models.Q(state="waiting"),
                 name="eventing_webhook_delivery_due",
             ),

@@ -51,7 +51,7 @@ def send(url: str, *, id: str, body: bytes, secrets: Sequence[str]) -> Answer:
     status, error, wait, excerpt = None, "", 0.0, ""
     try:
         parts = addresses.parsed(url)
-        to = addresses.resolved(parts)
+        to = addresses.resolved(parts, seconds=deadline - time.monotonic())
         with (
             httpx2.Client(transport=PinnedTransport(to, deadline), trust_env=False, follow_redirects=False) as client,
             client.stream("POST", parts, content=body, headers=headers(id, body, secrets)) as response,
@@ -93,7 +93,8 @@ class PinnedTransport(httpx2.HTTPTransport):
 
 
 class PinnedBackend(httpcore2.NetworkBackend):
-    """Opens connections to the first of these addresses that takes one, and gives each no longer than to a deadline."""
+    """Opens connections to the first of these addresses that takes one, until a deadline. Each has its share of the
+    time that is left, so that one which swallows everything keeps nobody from the next."""
 
     def __init__(self, to: Sequence[str], deadline: float) -> None:
         self._to, self._deadline = to, deadline
@@ -107,15 +108,15 @@ class PinnedBackend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        for address in self._to[:-1]:
+        for number, address in enumerate(self._to[:-1]):
             try:
-                return self._connect(address, port)
+                return self._connect(address, port, share=len(self._to) - number)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
-        return self._connect(self._to[-1], port)
+        return self._connect(self._to[-1], port, share=1)
 
-    def _connect(self, address: str, port: int) -> httpcore2.NetworkStream:
-        timeout = _left(self._deadline, httpcore2.ConnectTimeout)
+    def _connect(self, address: str, port: int, *, share: int) -> httpcore2.NetworkStream:
+        timeout = _left(self._deadline, httpcore2.ConnectTimeout) / share
         return TimedStream(self._network.connect_tcp(address, port, timeout=timeout), self._deadline)
 
 
