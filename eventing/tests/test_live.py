@@ -350,7 +350,7 @@ def test_what_a_stream_can_not_be_asked_for_is_named(
 
     assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
     (error,) = json.loads(answer.content)["errors"]
-    assert error["parameter"] == named[0]
+    assert error["header" if headers else "parameter"] == named[0]
     assert named[1] in error["detail"]
 
 
