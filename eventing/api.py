@@ -16,11 +16,12 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import context, freshness, handlers, personal
 from eventing.domain import Command
-from eventing.headers import traceparent, wanted_versions
+from eventing.headers import etag, is_known, traceparent, wanted_versions
 from eventing.money import Money, exponent
 from eventing.records import Record, Stream
 from eventing.store import Pending
@@ -208,6 +209,12 @@ class Source(serializers.ChoiceField):
         )
 
 
+class ReadFrom(Strict):
+    """Where something is read from."""
+
+    source = Source()  # type: ignore[assignment] # fields aren't attributes
+
+
 class MoneySerializer(Strict):
     """An amount in the currency's **minor unit**, always a whole number: `{"amount": 1999, "currency": "GBP"}` is
     19.99 pounds, and `{"amount": 1999, "currency": "JPY"}` is 1999 yen."""
@@ -258,6 +265,11 @@ class Paging(Strict):
 
     limit = Digits(required=False, min_value=1, max_value=200, help_text="Entries a page.")
     cursor = Text(required=False, max_length=500, help_text="From the link to the `next` or `previous` page.")
+
+
+def not_modified(request: Request, version: int) -> Response | None:
+    """The answer to who has this version already; None for who hasn't."""
+    return Response(status=304, headers={"ETag": etag(version)}) if is_known(request, version) else None
 
 
 def query(request: Request, allowed: type[Strict]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
 from django.db import models
 
@@ -63,6 +63,14 @@ class Projection(ReadModel[Row]):
             else:
                 self.apply(row, record.event)
         save(self.model, rows.values())
+
+    def as_told_by(self, key: Any, records: Iterable[Record]) -> Row | None:
+        """The row that these events of one key make, for who doesn't wait for it; None when there are no events."""
+        row: Any = None
+        for record in records:
+            row = row or new(self.model, key)
+            self.apply(row, record.event, *([record] if accepts(self.apply, "record") else []))
+        return cast("Row | None", row)
 
 
 class Listing(ReadModel[Row]):

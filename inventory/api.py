@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from django.http import Http404
 from django.urls import reverse
@@ -16,14 +16,25 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventing import store
-from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Code, MoneySerializer, Strict, carry_out, query
+from eventing.api import (
+    ETAG,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LOCATION,
+    Code,
+    MoneySerializer,
+    ReadFrom,
+    Strict,
+    carry_out,
+    not_modified,
+    query,
+)
 from eventing.freshness import FromReadModels
-from eventing.headers import etag, is_known
+from eventing.headers import etag
 from eventing.idempotency import idempotent
 from eventing.records import Stream
 from eventing.store import Pending
 from inventory.commands import AdjustStock, ListStockItem, ReceiveStock, SetListPrice
-from inventory.events import StockEvent
 from inventory.filters import StockItemFilters
 from inventory.models import StockLevel
 from inventory.projections import StockLevels
@@ -32,7 +43,6 @@ from inventory.serializers import (
     AdjustStockSerializer,
     AvailabilityQuery,
     AvailabilitySerializer,
-    ItemQuery,
     ListedSerializer,
     ListStockItemSerializer,
     ReceivedSerializer,
@@ -98,13 +108,12 @@ class StockItem(FromReadModels):
     @extend_schema(
         operation_id="get_stock_item",
         responses={200: StockItemSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
-        parameters=[ItemQuery, IF_NONE_MATCH, ETAG],
+        parameters=[ReadFrom, IF_NONE_MATCH, ETAG],
     )
     def get(self, request: Request, sku: str) -> Response:
-        item = _item(sku, query(request, ItemQuery))
-        if is_known(request, item.version):
-            return Response(status=304, headers={"ETag": etag(item.version)})
-        return Response(StockItemSerializer(item).data, headers={"ETag": etag(item.version)})
+        item = _item(sku, query(request, ReadFrom))
+        headers = {"ETag": etag(item.version)}
+        return not_modified(request, item.version) or Response(StockItemSerializer(item).data, headers=headers)
 
 
 class Availability(FromReadModels):
@@ -180,7 +189,7 @@ class ListPrice(APIView):
         """Set what one unit costs from now on."""
         asked = _asked(request, sku, SetPriceSerializer)
         recorded = carry_out(SetListPrice(sku=sku, list_price=asked["list_price"]), request, stream_of(sku))
-        listed = {"sku": sku, "description": _from_stream(sku).description}
+        listed = {"sku": sku, "description": _as_told(sku).description}
         return _answer(sku, recorded, {**listed, "list_price": MoneySerializer(asked["list_price"]).data})
 
 
@@ -192,7 +201,7 @@ def stream_of(sku: str) -> Stream:
 def _item(sku: str, asked: dict[str, Any]) -> StockLevel:
     """The article as the read model has it, or its stream. Raises Http404."""
     shown = None if asked.get("source") else StockLevel.objects.filter(sku=_known(sku)).first()
-    return shown or _from_stream(_known(sku))
+    return shown or _as_told(_known(sku))
 
 
 def _asked(request: Request, sku: str, kind: type[Strict]) -> dict[str, Any]:
@@ -220,11 +229,9 @@ def _known(sku: str) -> str:
     return sku
 
 
-def _from_stream(sku: str) -> StockLevel:
-    """The article as it is now, for a moment in which its read model isn't there yet. Raises Http404."""
-    item = StockLevel(sku=sku)
-    for record in store.read(stream_of(sku)):
-        StockLevels().apply(item, cast(StockEvent, record.event), record)
-    if item.version is None:
+def _as_told(sku: str) -> StockLevel:
+    """The article as its events tell it. Raises Http404 when there are none."""
+    item = StockLevels().as_told_by(sku, store.read(stream_of(sku)))
+    if item is None:
         raise Http404
     return item

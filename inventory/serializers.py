@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from eventing.api import Code, Digits, MoneySerializer, Source, Strict, Text, WholeNumber
+from eventing.api import Code, Digits, MoneySerializer, ReadFrom, Strict, Text, WholeNumber
 from inventory.models import StockLevel
 
 MOST_AT_ONCE = 1_000_000_000  # units
@@ -108,17 +108,10 @@ class AvailabilitySerializer(Strict):
     enough = serializers.BooleanField(help_text="For the `quantity` that was asked for, 1 without.")
 
 
-class AvailabilityQuery(Strict):
+class AvailabilityQuery(ReadFrom):
     """Enough for how many."""
 
     quantity = Digits(required=False, min_value=1, max_value=MOST_AT_ONCE, default=1)
-    source = Source()  # type: ignore[assignment] # fields aren't attributes
-
-
-class ItemQuery(Strict):
-    """Where it's read from."""
-
-    source = Source()  # type: ignore[assignment] # fields aren't attributes
 
 
 class ReceivedSerializer(Strict):

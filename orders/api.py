@@ -23,10 +23,10 @@ from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
 from eventing import audit, freshness, live, store
-from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Paging, carry_out, query
+from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Paging, carry_out, not_modified, query
 from eventing.domain import Command
 from eventing.freshness import FromReadModels
-from eventing.headers import etag, is_known
+from eventing.headers import etag
 from eventing.idempotency import idempotent
 from eventing.live import Source
 from eventing.live_api import LAST_EVENT_ID, STREAM, Live, Resumption
@@ -120,9 +120,7 @@ class Order(FromReadModels):
         else:
             order, lines = _as_it_was(order_id, **asked) if asked else _as_it_is(order_id)
         _check_visible(request, order)
-        if is_known(request, order.version):
-            return Response(status=304, headers={"ETag": etag(order.version)})
-        return _answer(request, order, lines)
+        return not_modified(request, order.version) or _answer(request, order, lines)
 
 
 class OrderHistory(ListAPIView[StoredEvent]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,18 +17,18 @@ from rest_framework.views import APIView
 from uuid_utils.compat import uuid7
 
 from eventing import audit, store
-from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, Takes, carry_out, query
+from eventing.api import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, ReadFrom, Takes, carry_out, not_modified, query
 from eventing.freshness import FromReadModels
-from eventing.headers import etag, is_known
+from eventing.headers import etag
 from eventing.idempotency import idempotent
 from eventing.money import Money
-from eventing.records import Record, Stream
+from eventing.records import Stream
 from payments.commands import RefundPart
-from payments.events import PaymentEvent, PaymentRefunded, RefundRequested
+from payments.events import PaymentRefunded, RefundRequested
 from payments.filters import PaymentFilters
 from payments.models import PaymentSummary
 from payments.projections import PaymentSummaries
-from payments.serializers import PaymentQuery, PaymentSerializer, RefundSerializer, RequestRefundSerializer
+from payments.serializers import PaymentSerializer, RefundSerializer, RequestRefundSerializer
 
 VIEW, REFUND = "payments.view_paymentsummary", "payments.refund_payment"
 
@@ -61,15 +60,13 @@ class Payment(FromReadModels):
     @extend_schema(
         operation_id="get_payment",
         responses={200: PaymentSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
-        parameters=[PaymentQuery, IF_NONE_MATCH, ETAG],
+        parameters=[ReadFrom, IF_NONE_MATCH, ETAG],
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
-        asked = query(request, PaymentQuery)
-        shown = None if asked else PaymentSummary.objects.filter(pk=payment_id).first()
-        payment = shown or _from(store.read(stream_of(payment_id)))
-        if is_known(request, payment.version):
-            return Response(status=304, headers={"ETag": etag(payment.version)})
-        return Response(PaymentSerializer(payment).data, headers={"ETag": etag(payment.version)})
+        shown = None if query(request, ReadFrom) else PaymentSummary.objects.filter(pk=payment_id).first()
+        payment = shown or _as_told(payment_id)
+        headers = {"ETag": etag(payment.version)}
+        return not_modified(request, payment.version) or Response(PaymentSerializer(payment).data, headers=headers)
 
 
 class Refunds(APIView):
@@ -91,7 +88,7 @@ class Refunds(APIView):
         For goods that came back register a return of the order instead: it gives back what was paid for them.
         """
         stream = stream_of(payment_id)
-        payment = _from(store.read(stream))
+        payment = _as_told(payment_id)
         body = RequestRefundSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         asked = body.validated_data
@@ -124,14 +121,10 @@ def stream_of(payment_id: UUID) -> Stream:
     return Stream("payment", str(payment_id))
 
 
-def _from(records: Iterable[Record]) -> PaymentSummary:
+def _as_told(payment_id: UUID) -> PaymentSummary:
     """The payment as its events tell it. Raises Http404 when there are none."""
-    payment = PaymentSummary()
-    for record in records:
-        event = cast(PaymentEvent, record.event)
-        payment.payment_id = event.payment_id
-        PaymentSummaries().apply(payment, event, record)
-    if payment.version is None:
+    payment = PaymentSummaries().as_told_by(payment_id, store.read(stream_of(payment_id)))
+    if payment is None:
         raise Http404
     return payment
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from eventing.api import Identifier, MoneySerializer, Source, Strict, Text
+from eventing.api import Identifier, MoneySerializer, Strict, Text
 from payments.commands import LONGEST_REASON
 from payments.models import PaymentSummary
 
@@ -50,12 +50,6 @@ class PaymentSerializer(serializers.ModelSerializer[PaymentSummary]):
     @extend_schema_field(MoneySerializer)
     def get_refunded(self, payment: PaymentSummary) -> dict[str, Any]:
         return {"amount": payment.refunded_minor, "currency": payment.currency}
-
-
-class PaymentQuery(Strict):
-    """Where it's read from."""
-
-    source = Source()  # type: ignore[assignment] # fields aren't attributes
 
 
 class RequestRefundSerializer(Strict):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
@@ -14,15 +13,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from eventing import store
-from eventing.api import ETAG, IF_NONE_MATCH, Takes, query
+from eventing.api import ETAG, IF_NONE_MATCH, ReadFrom, Takes, not_modified, query
 from eventing.freshness import FromReadModels
-from eventing.headers import etag, is_known
-from eventing.records import Record, Stream
-from shipping.events import ShipmentEvent
+from eventing.headers import etag
+from eventing.records import Stream
 from shipping.filters import ShipmentFilters
 from shipping.models import ShipmentSummary
 from shipping.projections import ShipmentSummaries
-from shipping.serializers import ShipmentQuery, ShipmentSerializer
+from shipping.serializers import ShipmentSerializer
 
 VIEW = "shipping.view_shipmentsummary"
 
@@ -54,24 +52,19 @@ class Shipment(FromReadModels):
     @extend_schema(
         operation_id="get_shipment",
         responses={200: ShipmentSerializer, 304: OpenApiResponse(description="It's still at the version you have.")},
-        parameters=[ShipmentQuery, IF_NONE_MATCH, ETAG],
+        parameters=[ReadFrom, IF_NONE_MATCH, ETAG],
     )
     def get(self, request: Request, shipment_id: UUID) -> Response:
-        asked = query(request, ShipmentQuery)
-        shown = None if asked else ShipmentSummary.objects.filter(pk=shipment_id).first()
-        shipment = shown or _from(store.read(Stream("shipment", str(shipment_id))))
-        if is_known(request, shipment.version):
-            return Response(status=304, headers={"ETag": etag(shipment.version)})
-        return Response(ShipmentSerializer(shipment).data, headers={"ETag": etag(shipment.version)})
+        shown = None if query(request, ReadFrom) else ShipmentSummary.objects.filter(pk=shipment_id).first()
+        shipment = shown or _as_told(shipment_id)
+        headers = {"ETag": etag(shipment.version)}
+        return not_modified(request, shipment.version) or Response(ShipmentSerializer(shipment).data, headers=headers)
 
 
-def _from(records: Iterable[Record]) -> ShipmentSummary:
+def _as_told(shipment_id: UUID) -> ShipmentSummary:
     """The shipment as its events tell it. Raises Http404 when there are none."""
-    shipment = ShipmentSummary()
-    for record in records:
-        event = cast(ShipmentEvent, record.event)
-        shipment.shipment_id = event.shipment_id
-        ShipmentSummaries().apply(shipment, event, record)
-    if shipment.version is None:
+    stream = Stream("shipment", str(shipment_id))
+    shipment = ShipmentSummaries().as_told_by(shipment_id, store.read(stream))
+    if shipment is None:
         raise Http404
     return shipment

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from eventing.api import Source, Strict
 from shipping.models import ShipmentSummary
 
 
@@ -27,9 +26,3 @@ class ShipmentSerializer(serializers.ModelSerializer[ShipmentSummary]):
             "version",
         ]
         read_only_fields = fields
-
-
-class ShipmentQuery(Strict):
-    """Where it's read from."""
-
-    source = Source()  # type: ignore[assignment] # fields aren't attributes

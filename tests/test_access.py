@@ -161,6 +161,12 @@ def test_everybody_gets_what_the_table_says(
     assert answer.status_code == expected[WHO.index(who)]
 
 
+@pytest.mark.parametrize("who", WHO)
+def test_outside_of_the_table_everybody_gets_the_same(clients: dict[str, ApiClient], who: str) -> None:
+    expected = {"/livez": 200, "/readyz": 200, "/problems/": 200, "/problems/invalid": 200, "/api/v1/nothing": 404}
+    assert {path: clients[who].get(path).status_code for path in expected} == expected
+
+
 def test_the_table_has_every_route_and_each_of_its_methods() -> None:
     assert {(method, route.partition("?")[0]) for method, route, _, _ in TABLE} == set(_routes("api/v1/"))
 

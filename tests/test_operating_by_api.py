@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 
 from eventing import audit, replay
 from eventing.advance import advance
@@ -22,7 +22,7 @@ from inventory.commands import ListStockItem, ReceiveStock
 from orders.commands import PlaceOrder
 from orders.models import OrderSummary
 from tests.builders import CUSTOMER, HEART, LANTERN, LINES, ORDER, pounds
-from tests.clients import ApiClient
+from tests.clients import ApiClient, api_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,22 +31,14 @@ SAGA = f"/api/v1/sagas/orders.OrderFulfilment/{ORDER}"
 REPLAYS = "/api/v1/replays"
 
 
-def client(name: str, *codenames: str) -> ApiClient:
-    user = User.objects.create_user(name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    api = ApiClient()
-    api.force_authenticate(user)
-    return api
-
-
 @pytest.fixture
 def operator() -> ApiClient:
-    return client("clerk", "view_sagainstance", "resume_sagainstance", "view_replay", "run_replay")
+    return api_of("clerk", "view_sagainstance", "resume_sagainstance", "view_replay", "run_replay")
 
 
 @pytest.fixture
 def administrator() -> ApiClient:
-    return client("boss", "view_sagainstance", "view_replay", "view_personal_data")
+    return api_of("boss", "view_sagainstance", "view_replay", "view_personal_data")
 
 
 @pytest.fixture

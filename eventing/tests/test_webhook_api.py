@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
@@ -22,7 +22,7 @@ from eventing.tests.receiver import Receiver, Reply, receiving
 from eventing.tests.test_webhooks import everything_is_sent, everything_is_walked
 from eventing.webhooks import endpoints
 from eventing.webhooks.api import TRIALS
-from tests.clients import ApiClient
+from tests.clients import ApiClient, api_of
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,22 +32,14 @@ PAID_IN = "bank.money_paid_in"
 PUBLIC = "https://8.8.8.8/hooks"
 
 
-def who_may(name: str, *codenames: str) -> ApiClient:
-    user = User.objects.create_user(name)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    api = ApiClient()
-    api.force_authenticate(user)
-    return api
-
-
 @pytest.fixture
 def shop() -> ApiClient:
-    return who_may("shop", "manage_webhooks")
+    return api_of("shop", "manage_webhooks")
 
 
 @pytest.fixture
 def clerk() -> ApiClient:
-    return who_may("clerk", "manage_webhooks", "view_webhookendpoint")
+    return api_of("clerk", "manage_webhooks", "view_webhookendpoint")
 
 
 @pytest.fixture
@@ -134,8 +126,8 @@ def test_an_account_has_only_so_many_endpoints(shop: ApiClient, monkeypatch: pyt
 
 
 def test_people_see_their_own_and_who_may_view_all_sees_all(shop: ApiClient, clerk: ApiClient) -> None:
-    other = who_may("other", "manage_webhooks")
-    looks_only = who_may("viewer", "view_webhookendpoint")
+    other = api_of("other", "manage_webhooks")
+    looks_only = api_of("viewer", "view_webhookendpoint")
     mine, theirs = registered(shop), registered(other)
 
     def listed(api: ApiClient) -> set[str]:
