@@ -117,7 +117,8 @@ def place(api: APIRequestContext) -> Placer:
     """Places an order of an article of which there's plenty, and returns its id."""
     sku = f"SKU-{uuid4().hex[:8]}"
     price = {"amount": 1250, "currency": "GBP"}
-    listed = api.post("inventory/items", data={"sku": sku, "description": "Teapot", "list_price": price})
+    article = {"sku": sku, "description": "Teapot", "list_price": price}
+    listed = api.post("inventory/items", data=article, headers={"Idempotency-Key": f"{sku}-listed"})
     assert listed.ok
     received = {"quantity": 1000}
     assert api.post(f"inventory/items/{sku}/receive", data=received, headers={"Idempotency-Key": sku}).ok
