@@ -276,7 +276,8 @@ def _results(part: RequestedPart) -> Iterator[dict[str, Any]]:
 
 
 def _nothing_told(part: RequestedPart) -> dict[str, Any]:
-    return FORGOTTEN if part.answer is not None else GIVEN_UP
+    """Why there's nothing: its answer was emptied or deleted meanwhile, or there never was one."""
+    return GIVEN_UP if part.status == GIVEN_UP["status"] and part.answer is None else FORGOTTEN
 
 
 def _body(answer: SavedAnswer | None) -> Any:

@@ -335,7 +335,7 @@ def test_orders_of_very_many_lines_are_done_in_parts_too(ann: ApiClient) -> None
     assert list(RequestedPart.objects.order_by("number").values_list("first_item", "items")) == [(0, 2), (2, 1)]
 
 
-@pytest.mark.parametrize("gone", ["account", "answer", "worker"])
+@pytest.mark.parametrize("gone", ["account", "answer", "row", "worker"])
 def test_of_a_part_that_tells_nothing_every_order_tells_why(ann: ApiClient, gone: str) -> None:
     accepted = ann.post(BULK, {"orders": [ORDER] * 501})
     if gone == "account":
@@ -345,6 +345,8 @@ def test_of_a_part_that_tells_nothing_every_order_tells_why(ann: ApiClient, gone
     worked()
     if gone == "answer":
         SavedAnswer.objects.filter(requestedpart__number=0).update(body=None)
+    if gone == "row":
+        SavedAnswer.objects.filter(requestedpart__number=0).delete()
 
     command = ann.get(accepted["Location"]).json()
     results = command["result"]["results"]
@@ -353,11 +355,12 @@ def test_of_a_part_that_tells_nothing_every_order_tells_why(ann: ApiClient, gone
     assert (first["status"], first["problem"]["code"]) == {
         "account": (401, "authentication-failed"),
         "answer": (410, "answer-forgotten"),
+        "row": (410, "answer-forgotten"),
         "worker": (500, "error"),
     }[gone]
     assert last["status"] == (401 if gone == "account" else 201)
-    assert command["state"] == {"account": "failed", "answer": "succeeded", "worker": "partially_succeeded"}[gone]
-    assert len(_placed()) == {"account": 0, "answer": 501, "worker": 1}[gone]
+    ended = {"account": ("failed", 0), "worker": ("partially_succeeded", 1)}
+    assert (command["state"], len(_placed())) == ended.get(gone, ("succeeded", 501))
 
 
 def test_many_that_all_fail_are_results_and_no_problem(ann: ApiClient) -> None:
