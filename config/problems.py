@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.encoding import escape_uri_path
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_standardized_errors.formatter import ExceptionFormatter
@@ -43,6 +45,14 @@ class Problem(NamedTuple):
     status: int
     title: str
     advice: str
+
+    @property
+    def advice_as_html(self) -> SafeString:
+        """The advice, in which what stands in backticks is code."""
+        parts = enumerate(self.advice.split("`"))
+        return format_html_join(
+            "", "{}", ((format_html("<code>{}</code>", part) if n % 2 else part,) for n, part in parts)
+        )
 
 
 # The names that DRF gives its errors, and our own. They are part of the API: clients compare with them.

@@ -336,5 +336,5 @@ def _routes(prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _methods(pattern: Any) -> Iterator[str]:
-    view = getattr(pattern.callback, "__wrapped__", pattern.callback).cls
+    view = pattern.callback.cls
     return (method.upper() for method in ("get", "post", "put", "patch", "delete") if hasattr(view, method))

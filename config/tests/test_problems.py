@@ -266,6 +266,7 @@ def test_every_kind_of_problem_has_a_page(client: Client, code: str) -> None:
     page = client.get(f"/problems/{code}")
     assert page.status_code == 200
     assert f"<h1>{PROBLEMS[code].title}</h1>" in page.content.decode().replace("&#x27;", "'")
+    assert "`" not in page.content.decode()
     assert f'href="/problems/{code}"' in client.get("/problems/").content.decode()
 
 
