@@ -183,7 +183,7 @@ def _read(rows: Sequence[tuple[Any, ...]]) -> Sequence[Record | Unreadable]:
         return records(rows)
     except Error:
         raise  # the server's fault, not an event's
-    except Exception:
+    except Exception:  # one of them can't be read, for whatever reason
         return [_read_alone(row) for row in rows]
 
 
