@@ -67,8 +67,6 @@ def carry_out_all(commands: Sequence[Command], request: Request, on: Stream | No
     with context.acting(actor=request.user.get_username(), traceparent=traceparent(request)):
         recorded = handlers.dispatch_all(commands, expected={on: wanted} if on and wanted is not None else {})
     freshness.note(recorded)
-    if on:
-        freshness.tell_of(on)
     return recorded
 
 

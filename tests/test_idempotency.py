@@ -233,10 +233,14 @@ def test_answers_are_kept_for_a_day_and_no_longer(ann: ApiClient) -> None:
 
 
 def test_what_was_answered_about_somebody_is_forgotten_with_them(ann: ApiClient) -> None:
-    order = place(ann, contact={"name": "Ada Quill"})
+    placed: dict[str, Any] = {"order_id": str(uuid4()), "contact": {"name": "Ada Quill"}}
+    order = place(ann, **placed)
     other = place(ann, "another")
-    for key in ("cancel", "cancel again"):  # the second one records nothing, and tells of the buyer all the same
-        ann.post(f"{order['Location']}/cancel", {"reason": "x"}, headers={"Idempotency-Key": key})
+    # What is asked for again records nothing, and tells of the buyer all the same.
+    assert place(ann, "placed-again", **placed).json()["contact"]["name"] == "Ada Quill"
+    for key in ("cancel", "cancel-again"):
+        told = ann.post(f"{order['Location']}/cancel", {"reason": "x"}, headers={"Idempotency-Key": key})
+        assert told.json()["contact"]["name"] == "Ada Quill"
     settle()
     kept = SavedAnswer.objects.get(key=KEY)
     assert b"Quill" in (answers.body_of(kept) or b"")
@@ -244,7 +248,7 @@ def test_what_was_answered_about_somebody_is_forgotten_with_them(ann: ApiClient)
 
     forget(UUID(order.json()["customer_id"]), reason="She asked", by="test")
 
-    again = place(ann, contact={"name": "Ada Quill"})
+    again = place(ann, **placed)
     assert (again.status_code, again.json()["code"]) == (410, "answer-forgotten")
     assert list(SavedAnswer.objects.exclude(body=None).values_list("key", flat=True)) == ["another"]
     assert other.status_code == 201
